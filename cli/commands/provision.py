@@ -1,0 +1,44 @@
+"""`segaway provision`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli import options
+
+DatasetFolder = Annotated[
+    Path, typer.Option("--dataset", help="The separated dataset that the run is for.")
+]
+
+
+def command(
+    dataset: DatasetFolder,
+    on: options.On = None,
+    max_cost: options.MaxCost = None,
+    max_hours: options.MaxHours = None,
+    name: options.Name = None,
+    results: options.Results = None,
+    dry_run: options.DryRun = False,
+    json: options.Json = False,
+) -> None:
+    """Rent a volume and a node for a dataset; prints the new run's id.
+
+    What it rents goes on billing until segaway down, or until the deadline.
+    """
+    from cli.config import find_home, load_settings
+    from cli.console import Console
+    from cli.launch import start_run
+    from cli.preview import preview_provision, show_preview
+    from train.data.dataset import load_dataset
+
+    settings = load_settings(
+        {"on": on, "max_cost": max_cost, "max_hours": max_hours, "results": results}
+    )
+    console = Console(json)
+    data = load_dataset(dataset)
+    if dry_run:
+        preview = preview_provision(settings, find_home(), name or data.name, data.size_bytes)
+        show_preview(preview, console)
+        return
+    start_run(dataset, data, settings, console, name)

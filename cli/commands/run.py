@@ -1,0 +1,75 @@
+"""`segaway run`."""
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from cli import options
+from cli.completion import complete_dataset, complete_run
+
+OptionalDataset = Annotated[
+    Optional[Path],  # noqa: UP045  # as in cli.options
+    typer.Argument(
+        help="An archive, a folder as it was published, or a separated dataset.",
+        autocompletion=complete_dataset,
+    ),
+]
+Resume = Annotated[
+    str | None,
+    typer.Option("--resume", help="Go on with this run instead.", autocompletion=complete_run),
+]
+Detach = Annotated[bool, typer.Option("--detach", help="Leave when the training has started.")]
+
+
+def command(
+    dataset: OptionalDataset = None,
+    on: options.On = None,
+    model: options.Model = None,
+    epochs: options.Epochs = None,
+    minutes: options.Minutes = None,
+    crop: options.Crop = None,
+    batch: options.Batch = None,
+    seed: options.Seed = None,
+    max_cost: options.MaxCost = None,
+    max_hours: options.MaxHours = None,
+    name: options.Name = None,
+    results: options.Results = None,
+    resume: Resume = None,
+    detach: Detach = False,
+    dry_run: options.DryRun = False,
+    json: options.Json = False,
+) -> None:
+    """Do the whole job: rent, sync, train, watch, fetch, destroy, and print the bill.
+
+    DATASET is extracted and separated where it is not yet. Interrupt it at any time: what was
+    begun can be gone on with (--resume) or ended (segaway down).
+    """
+    from cli.config import load_settings
+    from cli.console import Console
+    from cli.errors import ConfigError
+    from cli.launch import launch_run, preview_launch, resume_run
+
+    settings = load_settings(
+        {
+            "on": on,
+            "model": model,
+            "epochs": epochs,
+            "minutes": minutes,
+            "crop": crop,
+            "batch": batch,
+            "seed": seed,
+            "max_cost": max_cost,
+            "max_hours": max_hours,
+            "results": results,
+        }
+    )
+    console = Console(json)
+    if (dataset is None) == (resume is None):
+        raise ConfigError("Give a DATASET or --resume RUN, one of them.", fix="segaway run --help")
+    if resume:
+        resume_run(resume, console, detach, dry_run)
+    elif dataset and dry_run:
+        preview_launch(dataset, settings, console, name)
+    elif dataset:
+        launch_run(dataset, settings, console, name, detach)

@@ -1,0 +1,228 @@
+"""What the commands do with a run: begin it, go on with it, one step of it."""
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from cli import flow
+from cli.config import Settings, find_home, load_settings
+from cli.console import Console, format_duration
+from cli.errors import RunError
+from cli.preparation import plan_preparation, prepare_dataset, summarise_dataset
+from cli.preview import preview_run, preview_session, show_preview
+from cli.session import Session, guard, open_ledger, open_session
+from cli.summary import describe_state, read_progress, show_metrics, show_run, summarise
+from provision.clouds import open_cloud
+from provision.ledger import Ledger
+from remote.errors import RemoteError
+from train.config import list_models
+from train.data.dataset import Dataset
+
+
+def launch_run(
+    source: Path, settings: Settings, console: Console, name: str | None, detach: bool
+) -> None:
+    """The whole job on `source`; the run's summary as the answer."""
+    home = find_home()
+    check_model(settings.model)
+    preparation = plan_preparation(source, settings, home)
+    dataset = prepare_dataset(preparation, console)
+    with open_ledger(home) as ledger:
+        session = _open_run(ledger, preparation.folder, dataset, settings, console, name)
+        flow.carry_out(session, detach)
+        _conclude(session)
+
+
+def preview_launch(source: Path, settings: Settings, console: Console, name: str | None) -> None:
+    """What `launch_run` would do."""
+    home = find_home()
+    check_model(settings.model)
+    preparation = plan_preparation(source, settings, home)
+    show_preview(preview_run(preparation, settings, home, name), console)
+
+
+def resume_run(run_id: str, console: Console, detach: bool, dry_run: bool) -> None:
+    """The rest of a run, whatever stopped it."""
+    if dry_run:
+        return _preview_steps(run_id, console, ("sync", "train", "watch", "fetch", "teardown"))
+    with open_session(run_id, console) as session:
+        if not session.run.is_open:
+            raise RunError(f"The run {session.run.id} is down.", fix="segaway run DATASET")
+        flow.carry_out(session, detach)
+        _conclude(session)
+    return None
+
+
+def start_run(
+    folder: Path, dataset: Dataset, settings: Settings, console: Console, name: str | None
+) -> None:
+    """A new run with a node and a volume, and nothing on them yet; its id as the answer."""
+    with open_ledger() as ledger:
+        session = _open_run(ledger, folder, dataset, settings, console, name)
+        with guard(session):
+            flow.provision(session)
+        console.answer(summarise(session))
+        if not console.as_json:
+            print(session.run.id)
+
+
+def do_step(
+    run_id: str | None, step: str, work: Callable[[Session], Any], dry_run: bool, as_json: bool
+) -> None:
+    """One verb on one run; the run's summary as the answer."""
+    console = Console(as_json)
+    if dry_run:
+        return _preview_steps(run_id, console, (step,))
+    with open_session(run_id, console) as session:
+        if step != "teardown" and not session.run.is_open:
+            raise RunError(f"The run {session.run.id} is down.", fix="segaway run DATASET")
+        work(session)
+        _report_step(session, step)
+    return None
+
+
+def start_training(
+    run_id: str | None, flags: dict[str, Any], dry_run: bool, as_json: bool
+) -> None:
+    """`segaway train`: the flags become part of the run's record before the start."""
+    given = load_settings(flags).model_dump(mode="json", include=set(flow.TRAINING_KEYS))
+    check_model(given["model"])
+
+    def work(session: Session) -> None:
+        begun = session.record.get("job")
+        if not begun:  # one that has begun goes on as it began
+            old = {k: v for k, v in session.record["settings"].items() if k not in given}
+            new = {key: value for key, value in given.items() if value is not None}
+            session.update(settings={**old, **new})
+        flow.train(session)
+        session.console.say(f"Training; segaway attach {session.run.id} watches it.")
+
+    do_step(run_id, "train", work, dry_run, as_json)
+
+
+def show_log(run_id: str | None, dry_run: bool, as_json: bool) -> None:
+    """The trainer's log: the node's where it answers, else the copy that came home."""
+    console = Console(as_json)
+    if dry_run:
+        return _preview_steps(run_id, console, ("logs",))
+    with open_session(run_id, console) as session:
+        content = _read_log(session)
+        console.answer({"run": session.run.id, "log": content.decode(errors="replace")})
+        if not as_json:
+            sys.stdout.buffer.write(content)
+    return None
+
+
+def _read_log(session: Session) -> bytes:
+    local = session.results / "log.txt"
+    try:
+        with session.host() as host:
+            return host.check(["cat", f"{session.run_path}/log.txt"])
+    except (RemoteError, RunError) as error:
+        if not local.exists():
+            raise RunError(
+                f"There is no log of {session.run.id} yet: {error}", fix="segaway train RUN"
+            ) from error
+        return local.read_bytes()
+
+
+def show_runs(console: Console, dry_run: bool) -> None:
+    """A table of all runs."""
+    path = find_home() / "ledger.sqlite"
+    if dry_run or not path.exists():
+        console.answer([])
+        console.say("Dry run: nothing is done." if dry_run else "There are no runs yet.")
+        return
+    with open_ledger() as ledger:
+        sessions = [Session(find_home(), ledger, run, console) for run in ledger.runs()]
+        console.answer([summarise(session) for session in sessions])
+        if not console.as_json:
+            columns = ["run", "state", "progress", "cost USD", "deadline", "results"]
+            console.table(columns, [_run_row(session) for session in sessions])
+
+
+def _run_row(session: Session) -> list[str]:
+    progress = read_progress(session)
+    left_s = session.run.deadline_s - time.time()
+    deadline = "passed" if left_s < 0 else f"in {format_duration(left_s)}"
+    return [
+        session.run.id,
+        describe_state(session),
+        "" if progress is None else f"{progress:.0%}",
+        f"{session.usd():.2f}",
+        deadline if session.run.is_open else "",
+        str(session.results),
+    ]
+
+
+def run_demo(settings: Settings, seed: int, console: Console, dry_run: bool) -> None:
+    """The main job on skies that we draw ourselves."""
+    from cli.reference import describe_reference_cost
+    from cli.skies import COUNTS, draw_archive
+
+    archive = find_home() / "demo" / f"skies-{seed}.tar"
+    if dry_run:
+        console.say(f"Dry run: would draw {COUNTS} skies into {archive} and run the job on them.")
+        console.answer({"steps": [{"step": "draw", "does": [str(archive)]}]})
+        return
+    if not archive.exists():
+        with console.count("draw skies") as update:
+            draw_archive(archive, seed, progress=update)
+    began = time.monotonic()
+    launch_run(archive, settings, console, "demo", detach=False)
+    console.say(describe_reference_cost(time.monotonic() - began))
+
+
+def check_model(name: str) -> None:
+    """Refuse a model that the trainer does not have before anything is rented."""
+    if name not in list_models():
+        raise RunError(f"There is no model {name!r}.", fix=f"--model {' or '.join(list_models())}")
+
+
+def _open_run(
+    ledger: Ledger,
+    folder: Path,
+    dataset: Dataset,
+    settings: Settings,
+    console: Console,
+    name: str | None,
+) -> Session:
+    """Plan, and write the new run down."""
+    home = find_home()
+    cloud = open_cloud(settings.on, home, settings.model_dump())
+    made = flow.plan(cloud, settings, dataset.size_bytes)
+    run = flow.new_run(made, settings, folder, dataset, name, summarise_dataset(dataset))
+    ledger.add_run(run)
+    console.say(
+        f"Run {run.id} on {settings.on}: {made.rate.usd_per_hour:.2f} USD per started hour, "
+        f"{made.worst_case_usd:.2f} USD at worst, deadline in {made.lifetime_s / 3600:.1f} hours."
+    )
+    return Session(home, ledger, run, console)
+
+
+def _conclude(session: Session) -> None:
+    console = session.console
+    console.answer(summarise(session))
+    if session.run.is_open:
+        console.say(f"Left running: segaway attach {session.run.id} watches it.")
+    elif not console.as_json:
+        show_metrics(session, console)
+
+
+def _report_step(session: Session, step: str) -> None:
+    session.console.answer(summarise(session))
+    error = session.record.get("error")
+    if step in ("watch", "fetch") and error:
+        raise RunError(error["message"], fix=error["fix"] or f"segaway logs {session.run.id}")
+    if step == "watch" and not session.console.as_json:
+        show_run(session, session.console)
+
+
+def _preview_steps(run_id: str | None, console: Console, steps: tuple[str, ...]) -> None:
+    """The dry run of steps of a run that exists."""
+    with open_session(run_id, console) as session:
+        previews = [preview_session(session, step) for step in steps]
+        joined = {**previews[0], "steps": [step for p in previews for step in p["steps"]]}
+        show_preview(joined, console)

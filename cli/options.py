@@ -1,0 +1,42 @@
+"""The flags that several commands share."""
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from cli.completion import complete_dataset, complete_run, list_cloud_names, list_model_names
+
+Dataset = Annotated[
+    Path,
+    typer.Argument(
+        help="An archive, a folder as it was published, or a separated dataset.",
+        autocompletion=complete_dataset,
+    ),
+]
+Run = Annotated[
+    Optional[str],  # noqa: UP045  # Typer shows the type in the help; this one reads better
+    typer.Argument(help="A run's id, or its beginning; default: the newest open run.", autocompletion=complete_run),
+]
+On = Annotated[
+    str | None, typer.Option("--on", help="Cloud to rent from.", autocompletion=list_cloud_names)
+]
+Model = Annotated[
+    str | None, typer.Option("--model", help="Model family.", autocompletion=list_model_names)
+]
+Epochs = Annotated[int | None, typer.Option("--epochs", help="Passes over the train list.")]
+Minutes = Annotated[float | None, typer.Option("--minutes", help="Training time, instead.")]
+Crop = Annotated[int | None, typer.Option("--crop", help="Side of the training crop, px.")]
+Batch = Annotated[int | None, typer.Option("--batch", help="Images per optimiser step.")]
+Seed = Annotated[int | None, typer.Option("--seed", help="Same seed, same weights.")]
+MaxCost = Annotated[float | None, typer.Option("--max-cost", help="USD that it may cost.")]
+MaxHours = Annotated[float | None, typer.Option("--max-hours", help="Hours until the deadline.")]
+Name = Annotated[str | None, typer.Option("--name", help="Beginning of the run's id.")]
+Results = Annotated[
+    Path | None, typer.Option("--results", help="Folder that gets a folder a run.")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done; do nothing.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON value on stdout.")]
+Discard = Annotated[bool, typer.Option("--discard", help="Give up what was not fetched.")]
+Val = Annotated[float | None, typer.Option("--val", help="Share for validation.")]
+Test = Annotated[float | None, typer.Option("--test", help="Share for testing.")]

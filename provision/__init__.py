@@ -1,0 +1,1 @@
+"""What bills: clouds, prices, and the record of every resource. Knows nothing of SSH."""

@@ -1,0 +1,1 @@
+"""One machine over SSH. Knows nothing of clouds."""

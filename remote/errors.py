@@ -1,0 +1,37 @@
+"""What goes wrong between the laptop and one machine.
+
+RemoteError
+├── Unreachable        no connection, or it broke; the machine may be fine
+├── HostKeyRefused     the machine shows another host key than the run's record
+├── CommandFailed      a command ended with a status other than 0
+├── TransferError      files did not arrive as they were
+└── JobError           the trainer cannot be started, or its supervisor is gone
+"""
+
+
+class RemoteError(Exception):
+    """An expected failure: `str(error)` says what happened and where, `fix` says what mends it."""
+
+    def __init__(self, message: str, fix: str = "") -> None:
+        super().__init__(message)
+        self.fix = fix
+
+
+class Unreachable(RemoteError):
+    """There is no connection, or it broke. Nothing is known of the machine itself."""
+
+
+class HostKeyRefused(RemoteError):
+    """The machine at the address is not the one that the run made."""
+
+
+class CommandFailed(RemoteError):
+    """A command ended with another status than 0."""
+
+
+class TransferError(RemoteError):
+    """Files could not be moved, or did not arrive as they were."""
+
+
+class JobError(RemoteError):
+    """The trainer cannot be started, or nobody knows how it ended."""

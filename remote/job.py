@@ -1,0 +1,71 @@
+"""Start, status and stop of a job that outlives the connection."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from remote import shell
+from remote.calls import call_agent
+from remote.engines import JobSpec, load_engine
+from remote.errors import JobError
+from remote.host import Host
+
+CONFIG = "config.json"
+STOP_GRACE_S = 30.0
+
+
+@dataclass(frozen=True)
+class JobStatus:
+    """The job's state: none, running, finished, stopped, failed or lost; and how it ended."""
+
+    state: str
+    exit_code: int | None = None
+    started_s: float | None = None
+    ended_s: float | None = None
+
+    @property
+    def is_over(self) -> bool:
+        return self.state in ("finished", "stopped", "failed", "lost")
+
+
+def parse_status(answer: dict[str, Any]) -> JobStatus:
+    """The status in an agent's answer."""
+    return JobStatus(
+        answer["state"], answer["exit_code"], answer.get("started_s"), answer.get("ended_s")
+    )
+
+
+def start_job(
+    host: Host, root: str, spec: JobSpec, engine: str, config: dict[str, Any]
+) -> JobStatus:
+    """Start the trainer detached from this connection; returns at once.
+
+    Safe to repeat: a running job is left running, a finished one finished; one that was stopped,
+    failed or lost goes on from its last checkpoint.
+
+    Raises:
+        JobError: the engine cannot run there, or the trainer's process cannot be started.
+    """
+    found = load_engine(engine)
+    found.check(host)
+    host.check(shell.make_folder(spec.run))
+    host.put(spec.config, json.dumps(config, indent=1).encode())
+    command = found.build_command(spec).as_json()
+    answer = call_agent(host, root, "start", spec.run, stdin=command)
+    if answer["state"] == "failed" and "reason" in answer:
+        raise JobError(
+            f"The trainer could not be started on {host.address}: {answer['reason']}.",
+            fix="segaway doctor checks this machine; segaway down RUN ends the run.",
+        )
+    return parse_status(answer)
+
+
+def read_status(host: Host, root: str, run: str) -> JobStatus:
+    """The state of the job in the folder `run`."""
+    return parse_status(call_agent(host, root, "status", run))
+
+
+def stop_job(host: Host, root: str, run: str, grace_s: float = STOP_GRACE_S) -> JobStatus:
+    """Ask the trainer to write a checkpoint and end; kill it after `grace_s`. Safe to repeat."""
+    timeout_s = grace_s + 60
+    return parse_status(call_agent(host, root, "stop", run, str(grace_s), timeout_s=timeout_s))

@@ -1,0 +1,1 @@
+"""From a published archive to a `Dataset` on disk. No torch in this folder."""

@@ -1,0 +1,72 @@
+"""A residual UNet: encoder and decoder with skip connections, made of residual blocks.
+
+Sources: Ronneberger et al. 2015 (UNet), He et al. 2016 (pre-activation residual blocks),
+Zhang et al. 2018 (both together, "Deep Residual U-Net").
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from train.config import TrainConfig
+
+
+class ResidualBlock(nn.Module):
+    """Two 3 x 3 convolutions, each after normalisation and ReLU, added to the input."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
+        super().__init__()
+        self.norm1 = nn.BatchNorm2d(inputs)
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
+        same = inputs == outputs and stride == 1
+        self.shortcut = nn.Identity() if same else nn.Conv2d(inputs, outputs, 1, stride, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv1(functional.relu(self.norm1(x)))
+        y = self.conv2(functional.relu(self.norm2(y)))
+        return y + self.shortcut(x)
+
+
+class ResUNet(nn.Module):
+    """`depth` halvings from `width` channels; the decoder mirrors the encoder.
+
+    Shape:
+        N x 3 x H x W -> N x classes x H x W; any H and W (padded inside to a multiple of 2**depth).
+    """
+
+    def __init__(self, classes: int, width: int, depth: int) -> None:
+        super().__init__()
+        channels = [width * 2**level for level in range(depth + 1)]
+        self.stride = 2**depth
+        self.stem = nn.Conv2d(3, width, 3, padding=1, bias=False)
+        self.first = ResidualBlock(width, width)
+        self.down = nn.ModuleList(
+            ResidualBlock(fine, coarse, stride=2)
+            for fine, coarse in zip(channels, channels[1:], strict=False)
+        )
+        pairs = list(zip(channels, channels[1:], strict=False))[::-1]
+        self.up = nn.ModuleList(
+            nn.ConvTranspose2d(coarse, fine, 2, stride=2) for fine, coarse in pairs
+        )
+        self.merge = nn.ModuleList(ResidualBlock(2 * fine, fine) for fine, _ in pairs)
+        self.norm = nn.BatchNorm2d(width)
+        self.head = nn.Conv2d(width, classes, 1)
+
+    def forward(self, images_NCHW: Tensor) -> Tensor:
+        height, width = images_NCHW.shape[-2:]
+        x = functional.pad(images_NCHW, (0, -width % self.stride, 0, -height % self.stride))
+        skips = [self.first(self.stem(x))]
+        for down in self.down:
+            skips.append(down(skips[-1]))
+        x = skips.pop()
+        for up, merge in zip(self.up, self.merge, strict=True):
+            x = merge(torch.cat([up(x), skips.pop()], dim=1))
+        logits_NCHW = self.head(functional.relu(self.norm(x)))
+        return logits_NCHW[..., :height, :width]
+
+
+def build(classes: int, config: TrainConfig) -> nn.Module:
+    """A ResUNet of the configured width and depth."""
+    return ResUNet(classes, config.width, config.depth)
