@@ -41,7 +41,9 @@ def examine(console: Console, dry_run: bool) -> None:
     console.answer([asdict(check) for check in checks])
     for check in checks:
         mark = "ok     " if not check.fix else "missing" if check.needed else "note   "
-        console.say(f"{mark}  {check.name}: {check.found}" + (f". Fix: {check.fix}" if check.fix else ""))
+        console.say(
+            f"{mark}  {check.name}: {check.found}" + (f". Fix: {check.fix}" if check.fix else "")
+        )
     if missing:
         raise CliError(f"{missing[0].name}: {missing[0].found}.", fix=missing[0].fix)
 
@@ -58,7 +60,9 @@ def _check_home() -> Check:
     home = find_home()
     place = next(p for p in (home, *home.parents) if p.exists())
     if not os.access(place, os.W_OK):
-        return Check("state folder", f"{home} cannot be written", f"chmod u+w {place}, or set SEGAWAY_HOME")
+        return Check(
+            "state folder", f"{home} cannot be written", f"chmod u+w {place}, or set SEGAWAY_HOME"
+        )
     free = shutil.disk_usage(place).free
     if free < ROOM_BYTES:
         return Check("state folder", f"{format_size(free)} free", "Free some space.", needed=False)
@@ -70,14 +74,19 @@ def _check_loopback() -> Check:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
     except OSError as error:
-        return Check("loopback", str(error), "Allow listening on 127.0.0.1 for --on local.", needed=False)
+        return Check(
+            "loopback", str(error), "Allow listening on 127.0.0.1 for --on local.", needed=False
+        )
     return Check("loopback", "a port on 127.0.0.1 can be had")
 
 
 def _check_trainer() -> Check:
     if importlib.util.find_spec("torch") is None:
         return Check(
-            "torch", "absent; only --on local needs it", "pip install 'segaway[train]'", needed=False
+            "torch",
+            "absent; only --on local needs it",
+            "pip install 'segaway[train]'",
+            needed=False,
         )
     return Check("torch", "installed, for --on local")
 
@@ -98,10 +107,7 @@ def find_claims() -> dict[str, str]:
     """Our package names that another installed distribution has, too."""
     owners = packages_distributions()
     return {
-        name: other
-        for name in OURS
-        for other in owners.get(name, [])
-        if other.lower() != "segaway"
+        name: other for name in OURS for other in owners.get(name, []) if other.lower() != "segaway"
     }
 
 

@@ -45,7 +45,10 @@ class Settings(BaseModel):
         Path("results"), description="Folder in which each run gets a folder of its own."
     )
     val: float = Field(
-        0.2, gt=0, lt=1, description="Share of the labelled images for validation, where no split was published."
+        0.2,
+        gt=0,
+        lt=1,
+        description="Share of the labelled images for validation, where no split was published.",
     )
     test: float = Field(0.0, ge=0, lt=1, description="Share for testing, likewise.")
     split_seed: int = Field(0, ge=0, description="Seed of that split.")
@@ -117,7 +120,9 @@ def _check(place: str, layer: Mapping[str, Any]) -> None:
             near = get_close_matches(key, Settings.model_fields, n=1)
             raise ConfigError(
                 f"Unknown key {key!r} in {place}.",
-                fix=f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(Settings.model_fields)}.",
+                fix=f"Did you mean {near[0]!r}?"
+                if near
+                else f"Known: {', '.join(Settings.model_fields)}.",
             ) from None
         raise ConfigError(
             f"{key} = {first['input']!r} in {place}: {first['msg']}.",

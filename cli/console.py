@@ -44,14 +44,16 @@ class Console:
         """A table for people; a column whose name ends in a unit is set right."""
         table = Table(title=title or None, title_justify="left", box=None, pad_edge=False)
         for column in columns:
-            table.add_column(column, justify="right" if "%" in column or "USD" in column else "left")
+            table.add_column(
+                column, justify="right" if "%" in column or "USD" in column else "left"
+            )
         for row in rows:
             table.add_row(*row)
         self.rich.print(table)
 
     @contextmanager
     def transfer(self, title: str) -> Iterator[Callable[[int, int, int, int], None]]:
-        """A bar of files, bytes, rate and time left; call it with files and bytes, done and in all."""
+        """A bar of files, bytes, rate and time left; told files and bytes, done and in all."""
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),

@@ -27,7 +27,6 @@ from remote.engines import JobSpec
 from remote.errors import JobError, RemoteError, Unreachable
 from remote.fetch import fetch_folder
 from remote.follow import FILES, Chunk, Reconnecting, follow_job
-from remote.host import Host
 from remote.job import CONFIG, JobStatus, read_status, start_job
 from remote.keys import ensure_key, remove_key
 from remote.sync import push_folder
@@ -98,9 +97,7 @@ def provision(session: Session) -> None:
         client_key = ensure_key(folder / "client_key")
         volume = volume_spec(session.run.id, made)
         _ensure(session, cloud, "volume", volume)
-        node = node_spec(
-            session.run.id, made, folder, client_key.public, session.run.deadline_s
-        )
+        node = node_spec(session.run.id, made, folder, client_key.public, session.run.deadline_s)
         found = _ensure(session, cloud, "node", node)
         ready = cloud.wait_node(found.id, BOOT_TIMEOUT_S)
         reach = {"host": ready.host, "port": ready.port, "user": ready.user, "root": ready.root}
@@ -142,9 +139,7 @@ def sync(session: Session) -> None:
             )
         manifest = trainer_manifest()
         code = shell.trainer_path(session.root, manifest)
-        push_folder(
-            host, session.root, TRAINER.parent, manifest, code, lambda *_: None
-        )
+        push_folder(host, session.root, TRAINER.parent, manifest, code, lambda *_: None)
         session.update("synced")
     session.console.say(
         f"Synced {pushed.files} of {pushed.files_total} files, {format_size(pushed.size_bytes)}; "
@@ -238,7 +233,8 @@ def _append(path: Path, chunk: Chunk) -> None:
     with path.open("ab") as writer:
         if writer.tell() != chunk.offset:
             raise RunError(
-                f"{path} was changed while the run was followed.", fix="segaway fetch RUN renews it."
+                f"{path} was changed while the run was followed.",
+                fix="segaway fetch RUN renews it.",
             )
         writer.write(chunk.content)
 
@@ -305,9 +301,7 @@ def fetch(session: Session) -> JobStatus:
                 fix="segaway train RUN",
             )
         with session.console.transfer("fetch") as progress:
-            fetched = fetch_folder(
-                host, session.root, session.run_path, session.results, progress
-            )
+            fetched = fetch_folder(host, session.root, session.run_path, session.results, progress)
         if status.is_over:
             record_end(session, status)
             session.update("fetched")
@@ -345,22 +339,21 @@ def _refuse_unfetched(session: Session) -> None:
         state = read_status(host, session.root, session.run_path).state
     if state == "none":
         return
-    words = {
-        "running": "The training of RUN is still running",
-        "unknown": "The node of RUN does not answer, and its results were not fetched",
-    }
-    fixes = {
-        "running": "segaway attach RUN watches it",
-        "unknown": "segaway run --resume RUN goes on",
-    }
+    message, fix = _UNFETCHED.get(state, _UNFETCHED["over"])
     raise RunError(
-        f"{words.get(state, 'The results of RUN were not fetched')}. Nothing was destroyed.".replace(
-            "RUN", session.run.id
-        ),
-        fix=f"{fixes.get(state, 'segaway fetch RUN')}; segaway down RUN --discard gives them up.".replace(
-            "RUN", session.run.id
-        ),
+        f"{message.format(session.run.id)} Nothing was destroyed.",
+        fix=f"{fix} {session.run.id}; segaway down {session.run.id} --discard gives them up.",
     )
+
+
+_UNFETCHED = {
+    "running": ("The training of {} is still running.", "segaway attach"),
+    "unknown": (
+        "The node of {} is silent and has unfetched results.",
+        "segaway run --resume",
+    ),
+    "over": ("The results of {} were not fetched.", "segaway fetch"),
+}
 
 
 def _destroy(session: Session, cloud: Provider, resource: Resource) -> None:

@@ -83,9 +83,7 @@ def do_step(
     return None
 
 
-def start_training(
-    run_id: str | None, flags: dict[str, Any], dry_run: bool, as_json: bool
-) -> None:
+def start_training(run_id: str | None, flags: dict[str, Any], dry_run: bool, as_json: bool) -> None:
     """`segaway train`: the flags become part of the run's record before the start."""
     given = load_settings(flags).model_dump(mode="json", include=set(flow.TRAINING_KEYS))
     check_model(given["model"])

@@ -53,7 +53,10 @@ class View:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self._live.stop()
 
@@ -71,8 +74,8 @@ class View:
                 self._first = None
                 self._epochs = f"/{event.epochs}" if event.epochs else ""
                 self._say(
-                    f"{event.dataset}: {event.counts['train']} train, {event.counts['val']} val, "
-                    f"{event.model} with {event.parameters / 1e6:.1f} M parameters on {event.device}"
+                    f"{event.dataset}: {event.counts['train']} train, {event.counts['val']} val; "
+                    f"{event.model}, {event.parameters / 1e6:.1f} M parameters, on {event.device}"
                     + (f", going on from step {event.step}" if event.step else "")
                 )
             case Step():
@@ -115,7 +118,9 @@ class View:
         began, progress = self._first
         if event.progress <= progress:
             return "?"
-        return format_duration((event.at - began) * (1 - event.progress) / (event.progress - progress))
+        return format_duration(
+            (event.at - began) * (1 - event.progress) / (event.progress - progress)
+        )
 
     def _status(self, text: str, force: bool = False) -> None:
         """The line that is redrawn; a plain line now and then where nothing can be."""

@@ -53,7 +53,8 @@ class CommandFolder(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """The command that is to be invoked."""
-        self.commands = dict.fromkeys(list_commands())  # type: ignore[arg-type]  # read for its keys: what may have been meant
+        # Read for its keys: what may have been meant by a name that does not exist.
+        self.commands = {name: self.get_command(ctx, name) for name in list_commands()}
         name, found, rest = super().resolve_command(ctx, args)
         return name, load_command(str(name)) if found else None, rest
 
@@ -85,7 +86,9 @@ def options(
     ] = False,
     version: Annotated[
         bool,
-        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version."),
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
     ] = False,
 ) -> None:
     """Keep `--debug` where `main` finds it."""
@@ -114,7 +117,9 @@ def main() -> NoReturn:
 
 def report(error: Exception) -> int:
     """Say what happened, what is still billing, and what mends it; the exit code."""
-    fix = getattr(error, "fix", "Repeat it with segaway --debug for the traceback, and report that.")
+    fix = getattr(
+        error, "fix", "Repeat it with segaway --debug for the traceback, and report that."
+    )
     still = getattr(error, "still_billing", [])
     message = str(error) if hasattr(error, "fix") else f"{type(error).__name__}: {error}"
     lines = [f"Error: {message}", *(f"Still there: {line}" for line in still)]

@@ -16,7 +16,10 @@ Dataset = Annotated[
 ]
 Run = Annotated[
     Optional[str],  # noqa: UP045  # Typer shows the type in the help; this one reads better
-    typer.Argument(help="A run's id, or its beginning; default: the newest open run.", autocompletion=complete_run),
+    typer.Argument(
+        help="A run's id, or its beginning; default: the newest open run.",
+        autocompletion=complete_run,
+    ),
 ]
 On = Annotated[
     str | None, typer.Option("--on", help="Cloud to rent from.", autocompletion=list_cloud_names)
@@ -32,9 +35,7 @@ Seed = Annotated[int | None, typer.Option("--seed", help="Same seed, same weight
 MaxCost = Annotated[float | None, typer.Option("--max-cost", help="USD that it may cost.")]
 MaxHours = Annotated[float | None, typer.Option("--max-hours", help="Hours until the deadline.")]
 Name = Annotated[str | None, typer.Option("--name", help="Beginning of the run's id.")]
-Results = Annotated[
-    Path | None, typer.Option("--results", help="Folder that gets a folder a run.")
-]
+Results = Annotated[Path | None, typer.Option("--results", help="Folder that gets a folder a run.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done; do nothing.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON value on stdout.")]
 Discard = Annotated[bool, typer.Option("--discard", help="Give up what was not fetched.")]

@@ -2,8 +2,10 @@
 
 import hashlib
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cli.config import Settings
 from cli.console import Console, format_size
@@ -111,7 +113,7 @@ def summarise_dataset(dataset: Dataset) -> dict[str, object]:
     }
 
 
-def _count(counts: dict[str, int]) -> str:
+def _count(counts: Mapping[Any, int]) -> str:
     return ", ".join(f"{count} {name}" for name, count in counts.items())
 
 

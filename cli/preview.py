@@ -46,9 +46,7 @@ def preview_run(
     return {"run": run_id, "plan": made.as_json(), "steps": steps, **_money(made)}
 
 
-def preview_provision(
-    settings: Settings, home: Path, name: str, data_bytes: int
-) -> dict[str, Any]:
+def preview_provision(settings: Settings, home: Path, name: str, data_bytes: int) -> dict[str, Any]:
     """Renting alone."""
     cloud = open_cloud(settings.on, home, settings.model_dump())
     made = flow.plan(cloud, settings, data_bytes)
@@ -94,7 +92,7 @@ def preview_fetch(root: str, run_id: str, results: Path) -> Step:
 
 
 def preview_teardown(run_id: str) -> Step:
-    labels = [make_label(run_id, kind) for kind in ("node", "volume")]  # type: ignore[arg-type]  # the two of Kind
+    labels = [make_label(run_id, kind) for kind in ("node", "volume")]
     return _step("teardown", *(f"destroy {label}, and see it gone" for label in labels))
 
 
@@ -139,9 +137,7 @@ def show_preview(preview: dict[str, Any], console: Console) -> None:
         )
 
 
-def _requests(
-    run_id: str, made: Plan, settings: Settings, home: Path
-) -> list[dict[str, Any]]:
+def _requests(run_id: str, made: Plan, settings: Settings, home: Path) -> list[dict[str, Any]]:
     """Literally what the cloud would be sent; the deadline counts from now."""
     import time
 

@@ -21,7 +21,11 @@ Floats = NDArray[np.float64]
 
 SIZE = (192, 144)
 COUNTS = {"train": 64, "val": 16, "unlabelled": 8}
-CLASSES: dict[str, Color] = {"sky": (70, 130, 220), "cloud": (240, 240, 250), "ground": (60, 80, 40)}
+CLASSES: dict[str, Color] = {
+    "sky": (70, 130, 220),
+    "cloud": (240, 240, 250),
+    "ground": (60, 80, 40),
+}
 OCTAVES = 5
 COVER_EDGE = 0.035
 
@@ -102,7 +106,8 @@ def _draw_noise(rng: np.random.Generator, height: int, width: int) -> Floats:
         layer = Image.fromarray(grid).resize((width, height), Image.Resampling.BICUBIC)
         total += np.asarray(layer) * 0.55**octave
     low, high = total.min(), total.max()
-    return (total - low) / (high - low)
+    scaled: Floats = (total - low) / (high - low)
+    return scaled
 
 
 def _draw_horizon(rng: np.random.Generator, y: Floats) -> NDArray[np.bool_]:

@@ -35,7 +35,11 @@ def describe_state(session: Session) -> str:
     """The run's state; `failed` once it is down without having finished."""
     if session.run.state == "down" and session.record.get("error"):
         return "failed"
-    return "done" if session.run.state == "down" and session.record.get("metrics") else session.run.state
+    return (
+        "done"
+        if session.run.state == "down" and session.record.get("metrics")
+        else session.run.state
+    )
 
 
 def read_progress(session: Session) -> float | None:

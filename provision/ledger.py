@@ -121,7 +121,14 @@ class Ledger:
         with self._writing() as db:
             db.execute(
                 "INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?)",
-                (run.id, run.cloud, run.state, run.created_s, run.deadline_s, json.dumps(run.record)),
+                (
+                    run.id,
+                    run.cloud,
+                    run.state,
+                    run.created_s,
+                    run.deadline_s,
+                    json.dumps(run.record),
+                ),
             )
 
     def run(self, run_id: str) -> Run:

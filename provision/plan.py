@@ -54,7 +54,8 @@ def make_plan(
     """
     offer = _choose(offers)
     volume_gib = max(SMALLEST_VOLUME_GIB, ROOM_FOR_RESULTS_GIB + math.ceil(2 * data_bytes / GIB))
-    assert offer.usd_per_hour is not None and offer.volume_usd_per_gib_hour is not None
+    assert offer.usd_per_hour is not None
+    assert offer.volume_usd_per_gib_hour is not None
     rate = Rate(offer.usd_per_hour, offer.volume_usd_per_gib_hour * volume_gib)
     lifetime_s = _cap_lifetime(rate, max_cost_usd, max_hours)
     return Plan(offer, volume_gib, rate, lifetime_s, rate.cost_usd(lifetime_s + TEARDOWN_S))
@@ -67,7 +68,9 @@ def _choose(offers: list[Offer]) -> Offer:
             "The cloud offers no node now. Nothing was created.",
             fix="Try again later, or another --on.",
         )
-    priced = [o for o in available if o.usd_per_hour is not None and o.volume_usd_per_gib_hour is not None]
+    priced = [
+        o for o in available if o.usd_per_hour is not None and o.volume_usd_per_gib_hour is not None
+    ]
     if not priced:
         plans = ", ".join(sorted({offer.plan for offer in available}))
         raise PlanError(
@@ -88,6 +91,6 @@ def _cap_lifetime(rate: Rate, max_cost_usd: float | None, max_hours: float) -> f
         raise PlanError(
             f"--max-cost {max_cost_usd:g} USD is below the first hour, "
             f"{rate.usd_per_hour:.2f} USD. Nothing was created.",
-            fix=f"segaway run ... --max-cost {math.ceil(100 * rate.usd_per_hour) / 100:.2f} or more.",
+            fix=f"Give --max-cost {math.ceil(100 * rate.usd_per_hour) / 100:.2f} or more.",
         )
     return min(lifetime_s, hours * HOUR_S - TEARDOWN_S)

@@ -3,8 +3,9 @@
     python -m provision.sshnode FOLDER
 
 FOLDER holds `node.json` (port wanted, deadline, label), `host_key` and `authorized_keys`; the node
-writes `pid.json` there when it starts and `address.json` once it can be reached. What runs on it carries SEGAWAY_NODE in its
-environment: that is how the end of the node is the end of all its processes, detached ones too.
+writes `pid.json` there when it starts and `address.json` once it can be reached. What runs on it
+carries SEGAWAY_NODE in its environment: that is how the end of the node is the end of all its
+processes, detached ones too.
 """
 
 import asyncio
@@ -59,7 +60,9 @@ async def _run_command(process: "asyncssh.SSHServerProcess[bytes]") -> None:
         stderr=asyncio.subprocess.PIPE,
         start_new_session=True,
     )
-    assert child.stdin and child.stdout and child.stderr  # all three are pipes
+    assert child.stdin  # all three are pipes
+    assert child.stdout
+    assert child.stderr
     feeding = asyncio.create_task(_pump_in(process.stdin, child.stdin))
     try:
         await asyncio.gather(
@@ -77,9 +80,7 @@ async def _run_command(process: "asyncssh.SSHServerProcess[bytes]") -> None:
                 os.killpg(child.pid, signal.SIGHUP)
 
 
-async def _pump_in(
-    source: "asyncssh.SSHReader[bytes]", target: asyncio.StreamWriter
-) -> None:
+async def _pump_in(source: "asyncssh.SSHReader[bytes]", target: asyncio.StreamWriter) -> None:
     with contextlib.suppress(asyncssh.Error, OSError):
         while content := await source.read(CHUNK_BYTES):
             target.write(content)
@@ -87,9 +88,7 @@ async def _pump_in(
     target.close()
 
 
-async def _pump_out(
-    source: asyncio.StreamReader, target: "asyncssh.SSHWriter[bytes]"
-) -> None:
+async def _pump_out(source: asyncio.StreamReader, target: "asyncssh.SSHWriter[bytes]") -> None:
     while content := await source.read(CHUNK_BYTES):
         target.write(content)
         await target.drain()

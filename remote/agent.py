@@ -33,6 +33,18 @@ from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from typing import Protocol
+
+    class Reader(Protocol):
+        """What a tar stream is read from."""
+
+        def read(self, size: int = ..., /) -> bytes: ...
+
+    class Writer(Protocol):
+        """What a tar stream is written to."""
+
+        def write(self, content: bytes, /) -> int: ...
+
 
 Manifest = dict[str, dict[str, Any]]
 
@@ -99,18 +111,18 @@ def safe_path(name: str) -> str:
     """`name`, when it stays below the folder that it is relative to."""
     parts = name.split("/")
     if not name or name.startswith("/") or "\\" in name or ".." in parts or "\0" in name:
-        raise BadTransfer("the path %r leaves its folder" % name)
+        raise BadTransfer(f"the path {name!r} leaves its folder")
     return name
 
 
 def pack(
     root: Path,
     manifest: Manifest,
-    writer: IO[bytes],
+    writer: Writer,
     progress: Callable[[int, int], None] = lambda _files, _bytes: None,
 ) -> None:
     """Write the files of `manifest` below `root` as one tar stream, the manifest first."""
-    with tarfile.open(fileobj=writer, mode="w|", bufsize=CHUNK_BYTES) as tar:
+    with tarfile.open(fileobj=writer, mode="w|", bufsize=CHUNK_BYTES) as tar:  # type: ignore[call-overload]  # it only writes
         head = json.dumps(manifest).encode()
         info = tarfile.TarInfo(MANIFEST)
         info.size = len(head)
@@ -124,7 +136,7 @@ def pack(
                     tar.addfile(info, reader)
                 except OSError as error:
                     if "unexpected end of data" in str(error):
-                        raise BadTransfer("%s became shorter while it was sent" % name) from error
+                        raise BadTransfer(f"{name} became shorter while it was sent") from error
                     raise
             sent += known["size"]
             progress(done, sent)
@@ -132,7 +144,7 @@ def pack(
 
 def unpack(
     root: Path,
-    reader: IO[bytes],
+    reader: Reader,
     progress: Callable[[int, int], None] = lambda _files, _bytes: None,
 ) -> int:
     """Put the files of a tar stream below `root`; how many there were.
@@ -145,7 +157,7 @@ def unpack(
     part = aside / str(os.getpid())
     received = done = 0
     try:
-        with tarfile.open(fileobj=reader, mode="r|", bufsize=CHUNK_BYTES) as tar:
+        with tarfile.open(fileobj=reader, mode="r|", bufsize=CHUNK_BYTES) as tar:  # type: ignore[call-overload]  # it only reads
             manifest = _read_head(tar)
             for done, info in enumerate(iter(tar.next, None), start=1):
                 name = safe_path(info.name)
@@ -155,9 +167,9 @@ def unpack(
                 received += info.size
                 progress(done, received)
         if done != len(manifest):
-            raise BadTransfer("%d of %d files arrived" % (done, len(manifest)))
+            raise BadTransfer(f"{done} of {len(manifest)} files arrived")
     except (tarfile.TarError, KeyError, EOFError) as error:
-        raise BadTransfer("the stream broke (%s)" % error) from error
+        raise BadTransfer(f"the stream broke ({error})") from error
     finally:
         with contextlib.suppress(FileNotFoundError):
             part.unlink()
@@ -176,18 +188,16 @@ def _read_head(tar: tarfile.TarFile) -> Manifest:
     return manifest
 
 
-def _write_verified(
-    reader: IO[bytes] | None, part: Path, known: dict[str, Any], name: str
-) -> None:
+def _write_verified(reader: IO[bytes] | None, part: Path, known: dict[str, Any], name: str) -> None:
     if reader is None:
-        raise BadTransfer("%s is no file" % name)
+        raise BadTransfer(f"{name} is no file")
     digest = hashlib.sha256()
     with part.open("wb") as writer:
         for chunk in iter(lambda: reader.read(CHUNK_BYTES), b""):
             digest.update(chunk)
             writer.write(chunk)
     if digest.hexdigest() != known["sha256"]:
-        raise BadTransfer("%s did not arrive as it was: its hash differs" % name)
+        raise BadTransfer(f"{name} did not arrive as it was: its hash differs")
 
 
 # The job
@@ -224,7 +234,7 @@ def _supervise(run: Path, spec: dict[str, Any], told: int) -> None:
     import fcntl
 
     try:
-        lock = open(run / LOCK, "w")
+        lock = os.open(run / LOCK, os.O_RDWR | os.O_CREAT, 0o600)  # held until this process ends
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         _detach(run)
         started = time.time()
@@ -337,8 +347,8 @@ def follow(run: Path, offsets: dict[str, int]) -> Iterator[bytes]:
     while True:
         state = read_status(run)  # before the files: what it wrote before its end is seen then
         sent = False
-        for name in offsets:
-            for chunk in _read_from(run / name, offsets[name]):
+        for name, offset in list(offsets.items()):
+            for chunk in _read_from(run / name, offset):
                 head = {"file": name, "offset": offsets[name], "size": len(chunk)}
                 yield json.dumps(head).encode() + b"\n" + chunk
                 offsets[name] += len(chunk)
@@ -396,7 +406,7 @@ def main(argv: list[str]) -> int:
                 sys.stdout.buffer.write(frame)
                 sys.stdout.buffer.flush()
         else:
-            raise BadTransfer("no such verb: %s" % verb)
+            raise BadTransfer(f"no such verb: {verb}")
     except (BadTransfer, OSError, ValueError, KeyError) as error:
         full = isinstance(error, OSError) and error.errno == errno.ENOSPC
         sys.stderr.write(json.dumps({"error": str(error), "disk_full": full}) + "\n")

@@ -38,7 +38,8 @@ def check_answer(host: Host, verb: str, result: Result) -> None:
         return
     if result.code == NOT_FOUND:
         raise RemoteError(
-            f"{host.address} has no {shell.PYTHON}.", fix="Use an image that has Python 3.9 or newer."
+            f"{host.address} has no {shell.PYTHON}.",
+            fix="Use an image that has Python 3.9 or newer.",
         )
     last = (result.stderr.strip().splitlines() or [""])[-1]
     try:

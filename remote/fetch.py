@@ -1,7 +1,6 @@
 """Results down: only what is not here yet, verified by content hash."""
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,9 +21,7 @@ class Fetched:
     size_bytes: int
 
 
-def fetch_folder(
-    host: Host, root: str, source: str, target: Path, progress: Progress
-) -> Fetched:
+def fetch_folder(host: Host, root: str, source: str, target: Path, progress: Progress) -> Fetched:
     """Make the local folder `target` hold the files of `source`. Waits; safe to repeat.
 
     Local files that the far side does not have are left alone.

@@ -5,6 +5,7 @@ import random
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from typing import Any
 
 from remote import shell
 from remote.errors import Unreachable
@@ -82,7 +83,7 @@ def _read_frames(stream: Stream, host: Host) -> Generator[Chunk | JobStatus | No
         Unreachable: the stream ended before the job's end was told.
     """
     while line := stream.read_line():
-        head = json.loads(line) if line.endswith(b"\n") else {"beat": 0}
+        head: dict[str, Any] = json.loads(line) if line.endswith(b"\n") else {"beat": 0}
         if "job" in head:
             yield parse_status(head["job"])
             return

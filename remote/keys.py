@@ -7,7 +7,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class KeyPair:
-    """A key on disk. `public` is one line, `ssh-ed25519 AAAA...`; the private half stays in `path`."""
+    """A key on disk. `public` is one line; the private half stays in `path`."""
 
     path: Path
     public: str

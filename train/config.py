@@ -9,6 +9,7 @@ from train.errors import TrainError
 
 DEFAULT_EPOCHS = 20
 
+
 def list_models() -> list[str]:
     """The names of the model families: the files of `train/models`, without importing any."""
     folder = Path(__file__).parent / "models"
@@ -36,7 +37,9 @@ class TrainConfig(BaseModel):
     )
     lr: float = Field(5e-3, gt=0, description="Peak learning rate of AdamW.")
     weight_decay: float = Field(1e-4, ge=0)
-    width: int = Field(16, ge=4, description="Channels of the first level; each next level doubles them.")
+    width: int = Field(
+        16, ge=4, description="Channels of the first level; each next level doubles them."
+    )
     depth: int = Field(4, ge=1, le=6, description="Number of times the resolution is halved.")
     device: Literal["auto", "cpu", "cuda"] = "auto"
 

@@ -100,7 +100,7 @@ def train(config: TrainConfig, log: EventLog) -> dict[str, float]:
             save(last)
             raise Stopped
 
-    # A resumed run that had ended its last step lands in the validation of that epoch, or behind it.
+    # A run resumed behind an epoch's last step goes on with that epoch's validation.
     while share_done() < 1 or progress.batch:
         epoch = progress.epoch
         order = order_epoch(len(train_samples), config.seed, epoch)
@@ -254,6 +254,6 @@ def take_step(
     truth: Tensor = torch.from_numpy(ids_NHW).to(device)
     loss = jaccard_loss(model(inputs), truth)
     optimizer.zero_grad(set_to_none=True)
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]  # torch's own stubs lack it
     optimizer.step()
     return float(loss.detach())

@@ -25,7 +25,7 @@ def to_input(images_NHWC: NDArray[np.uint8], device: torch.device) -> Tensor:
 @torch.inference_mode()
 def predict_ids(model: nn.Module, image_HWC: NDArray[np.uint8], device: torch.device) -> Tensor:
     """The most likely class of every pixel, H x W."""
-    logits_NCHW = model(to_input(image_HWC[None], device))
+    logits_NCHW: Tensor = model(to_input(image_HWC[None], device))
     return logits_NCHW.max(dim=1).indices[0]
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 from train.config import TrainConfig
 from train.data.dataset import Dataset, Sample
 from train.data.masks import VOC_VOID, VOID, Mask, read_mask
-from train.data.samples import read_image, read_pair
+from train.data.samples import read_pair
 from train.metrics import Scores
 from train.predict import PREDICTIONS
 from train.state import Progress, Row, write_atomically

@@ -191,7 +191,11 @@ class LocalCloud:
             yield from sorted(p.name for p in parent.iterdir() if not p.name.startswith("."))
 
     def _make_folder(
-        self, kind: Kind, label: str, settings: Mapping[str, Any], files: Mapping[str, str] | None = None
+        self,
+        kind: Kind,
+        label: str,
+        settings: Mapping[str, Any],
+        files: Mapping[str, str] | None = None,
     ) -> Path:
         """The folder of a new resource, whole at once. A dead node's folder gives way."""
         folder = self._folder(kind, label)
@@ -256,8 +260,8 @@ def _is_alive(folder: Path) -> bool:
     if settings is None:
         return False
     if known is None:
-        return time.time() - settings["created_s"] < BOOT_S
-    return known["born"] == _born(known["pid"])
+        return bool(time.time() - settings["created_s"] < BOOT_S)
+    return bool(known["born"] == _born(known["pid"]))
 
 
 def _born(pid: int) -> float | None:

@@ -17,7 +17,7 @@ def check(host: Host) -> None:
     missing = host.check([shell.PYTHON, "-c", _PROBE, *NEEDED]).decode().split()
     if missing:
         raise JobError(
-            f"The node's {shell.PYTHON} lacks {', '.join(missing)}: the trainer cannot start there.",
+            f"The node's {shell.PYTHON} lacks {', '.join(missing)}: no training there.",
             fix="Install it on the node, for the local cloud in this environment: "
             "pip install 'segaway[train]'",
         )

@@ -12,9 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from train.errors import DataError
 
 MANIFEST = "dataset.json"
-LISTS = ("train", "val", "test", "unlabelled")
-
 ListName = Literal["train", "val", "test", "unlabelled"]
+LISTS: tuple[ListName, ...] = ("train", "val", "test", "unlabelled")
 Color = tuple[int, int, int]
 
 
@@ -58,7 +57,9 @@ class Dataset(_Frozen):
     task: Literal["multiclass", "multilabel"] = "multiclass"
     classes: list[ClassInfo]
     ignore_index: int | None
-    fingerprint: str = Field(description="SHA-256 of the content, whatever the paths and the names.")
+    fingerprint: str = Field(
+        description="SHA-256 of the content, whatever the paths and the names."
+    )
     pixels: dict[str, int] = Field(description="Labelled pixels per class, over all masks.")
     lists: dict[ListName, list[Sample]]
     files: dict[str, FileInfo] = Field(description="Every file but dataset.json itself.")

@@ -215,14 +215,14 @@ def _tar_members(tar: tarfile.TarFile) -> Iterator[Member]:
             yield Member(info.name, 0, int(info.mtime), "folder")
         elif info.issym() or info.islnk():
             kind = "symlink" if info.issym() else "hardlink"
-            yield Member(info.name, 0, info.mtime, kind, link=info.linkname)
+            yield Member(info.name, 0, int(info.mtime), kind, link=info.linkname)
         else:
             yield Member(info.name, 0, int(info.mtime), "device")
     _check_tar_end(tar)
 
 
 def _check_tar_end(tar: tarfile.TarFile) -> None:
-    """tarfile takes a file that was cut between two members for a whole one; zeros end a whole one."""
+    """Zeros end a whole archive; tarfile itself misses a cut between two members."""
     assert tar.fileobj is not None
     tar.fileobj.seek(tar.offset)
     if tar.fileobj.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:
@@ -261,10 +261,14 @@ def _folder_members(source: Path) -> Iterator[Member]:
             if stat.S_ISLNK(info.st_mode):
                 yield Member(relative, 0, 0, "symlink", link=os.readlink(path))
             elif stat.S_ISREG(info.st_mode):
-                opener = functools.partial(path.open, "rb")
+                opener = functools.partial(_open_file, path)
                 yield Member(relative, info.st_size, int(info.st_mtime), "file", open=opener)
             else:
                 yield Member(relative, 0, 0, "device")
+
+
+def _open_file(path: Path) -> IO[bytes]:
+    return path.open("rb")
 
 
 def _identity(source: Path) -> list[object]:

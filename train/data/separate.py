@@ -19,6 +19,7 @@ from PIL import Image, UnidentifiedImageError
 
 from train.data.dataset import (
     LISTS,
+    MANIFEST,
     Dataset,
     FileInfo,
     ListName,
@@ -64,7 +65,9 @@ class _Checked:
     pixels: NDArray[np.int64]
 
 
-def plan_separation(source: Source, split: SplitSettings) -> tuple[dict[ListName, list[str]], list[str]]:
+def plan_separation(
+    source: Source, split: SplitSettings
+) -> tuple[dict[ListName, list[str]], list[str]]:
     """Which image goes to which list, and what a person should know of it. Opens no image.
 
     Raises:
@@ -118,9 +121,10 @@ def separate_dataset(
     source = read_source(folder)
     lists, notes = plan_separation(source, split)
     dataset = _check_all(source, lists, name or folder.name, progress)
-    if (target / "dataset.json").exists():
-        if load_dataset(target).fingerprint == dataset.fingerprint:
-            return Separation(target, load_dataset(target), notes, done_before=True)
+    if (target / MANIFEST).exists():
+        there = load_dataset(target)
+        if there.fingerprint == dataset.fingerprint:
+            return Separation(target, there, notes, done_before=True)
     if target.exists() and any(target.iterdir()):
         raise DataError(
             f"{target} exists and holds something else.", fix="Give another --to, or remove it."
@@ -132,14 +136,14 @@ def separate_dataset(
 def _check_split(split: SplitSettings) -> None:
     if not (0 < split.val < 1 and 0 <= split.test < 1 and split.val + split.test < 1):
         raise DataError(
-            f"--val {split.val} and --test {split.test} leave nothing to train on or to validate on.",
+            f"--val {split.val} and --test {split.test} leave too little to train on.",
             fix="Give shares of the labelled images, such as --val 0.2 --test 0.1.",
         )
 
 
 def _check_lists(lists: dict[ListName, list[str]], split: SplitSettings) -> None:
     for name in ("train", "val"):
-        if not lists[name]:  # type: ignore[index]  # the literal is one of ListName's
+        if not lists[name]:
             raise DataError(
                 f"The {name} list is empty: {sum(map(len, lists.values()))} images are too few "
                 f"for --val {split.val} --test {split.test}.",
@@ -275,8 +279,8 @@ def _check_mask(
             fix="Resize the mask with nearest neighbour, or remove the pair.",
         )
     pixels = count_ids(ids)
-    beyond = [i for i in np.flatnonzero(pixels) if i >= len(source.classes)]
-    beyond = [int(i) for i in beyond if i != source.ignore_index]
+    present = np.flatnonzero(pixels).tolist()
+    beyond = [i for i in present if i >= len(source.classes) and i != source.ignore_index]
     if beyond:
         named = source.class_source or f"the {source.layout} layout"
         raise DataError(

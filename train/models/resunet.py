@@ -26,7 +26,8 @@ class ResidualBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = self.conv1(functional.relu(self.norm1(x)))
         y = self.conv2(functional.relu(self.norm2(y)))
-        return y + self.shortcut(x)
+        total: Tensor = y + self.shortcut(x)
+        return total
 
 
 class ResUNet(nn.Module):
@@ -63,7 +64,7 @@ class ResUNet(nn.Module):
         x = skips.pop()
         for up, merge in zip(self.up, self.merge, strict=True):
             x = merge(torch.cat([up(x), skips.pop()], dim=1))
-        logits_NCHW = self.head(functional.relu(self.norm(x)))
+        logits_NCHW: Tensor = self.head(functional.relu(self.norm(x)))
         return logits_NCHW[..., :height, :width]
 
 

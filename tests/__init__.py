@@ -1,0 +1,1 @@
+"""Tests: they mirror the four packages; fakes/ holds what they run against."""
