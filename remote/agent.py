@@ -213,6 +213,8 @@ def start_job(run: Path, spec: dict[str, Any]) -> dict[str, Any]:
     state = read_status(run)
     if state["state"] in ("running", "finished"):
         return state
+    if state["state"] == "lost":
+        _kill_leftover(state)
     ready, told = os.pipe()
     if os.fork() == 0:
         os.setsid()
@@ -227,6 +229,20 @@ def start_job(run: Path, spec: dict[str, Any]) -> dict[str, Any]:
     if answer != "started":
         return {"state": "failed", "exit_code": None, "reason": answer or "the supervisor died"}
     return read_status(run)
+
+
+def _kill_leftover(state: dict[str, Any]) -> None:
+    """End a trainer that outlived its supervisor: two must not write to one folder.
+
+    After a reboot its process id may be somebody else's: the command line must be the trainer's.
+    """
+    try:
+        command = Path(f"/proc/{state['pid']}/cmdline").read_bytes().split(b"\0")[:-1]
+    except OSError:
+        return
+    if command == [part.encode() for part in state["argv"]]:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(state["pid"], signal.SIGKILL)
 
 
 def _supervise(run: Path, spec: dict[str, Any], told: int) -> None:
@@ -246,7 +262,8 @@ def _supervise(run: Path, spec: dict[str, Any], told: int) -> None:
             close_fds=True,
             start_new_session=True,
         )
-        state = {"state": "running", "pid": trainer.pid, "started_s": started, "exit_code": None}
+        state = {"state": "running", "pid": trainer.pid, "argv": spec["argv"]}
+        state |= {"started_s": started, "exit_code": None}
         _write_json(run / JOB, state)
         os.write(told, b"started")
         os.close(told)

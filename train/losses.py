@@ -8,7 +8,7 @@ from train.data.masks import VOID
 
 
 def jaccard_loss(logits_NCHW: Tensor, ids_NHW: Tensor, smooth: float = 1.0) -> Tensor:
-    """Minus the logarithm of the soft Jaccard index, averaged over the classes in the batch's truth.
+    """Minus the logarithm of the soft Jaccard index, averaged over the classes in the truth.
 
     Per class, over all pixels of the batch that are not void (255), with p the softmax and t the
     truth: J = (sum p t + smooth) / (sum p + sum t - sum p t + smooth); the loss is -log J. A batch

@@ -1,0 +1,1 @@
+"""What the tests run against: killed processes and damaged data."""

@@ -55,7 +55,8 @@ class Extraction:
 def survey_archive(source: Path) -> tuple[int, int]:
     """Files in `source` and their bytes in all. Reads, checks every name, and writes nothing."""
     with _members(source) as members:
-        sizes = [_checked(source, member).size for member in members if member.kind == "file"]
+        checked = [_checked(source, member) for member in members]
+    sizes = [member.size for member in checked if member.kind == "file"]
     return len(sizes), sum(sizes)
 
 

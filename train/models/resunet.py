@@ -4,6 +4,8 @@ Sources: Ronneberger et al. 2015 (UNet), He et al. 2016 (pre-activation residual
 Zhang et al. 2018 (both together, "Deep Residual U-Net").
 """
 
+import itertools
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -44,10 +46,9 @@ class ResUNet(nn.Module):
         self.stem = nn.Conv2d(3, width, 3, padding=1, bias=False)
         self.first = ResidualBlock(width, width)
         self.down = nn.ModuleList(
-            ResidualBlock(fine, coarse, stride=2)
-            for fine, coarse in zip(channels, channels[1:], strict=False)
+            ResidualBlock(fine, coarse, stride=2) for fine, coarse in itertools.pairwise(channels)
         )
-        pairs = list(zip(channels, channels[1:], strict=False))[::-1]
+        pairs = list(itertools.pairwise(channels))[::-1]
         self.up = nn.ModuleList(
             nn.ConvTranspose2d(coarse, fine, 2, stride=2) for fine, coarse in pairs
         )

@@ -1,0 +1,120 @@
+"""Fixtures that several folders share."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli.skies import draw_archive
+from provision.base import Node
+from provision.clouds.local import LocalCloud
+from train.data.extract import extract_archive
+from train.data.separate import separate_dataset
+
+SHARED_DATA = Path(__file__).parent.parent.parent / "shared" / "data"
+SEGAWAY = Path(sys.executable).parent / "segaway"
+TINY = ("--epochs", "1", "--crop", "32", "--batch", "4")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """How a command line ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+class Laptop:
+    """A folder with a state of its own, in which commands are run as a person would."""
+
+    def __init__(self, folder: Path, program: Path = SEGAWAY) -> None:
+        self.folder = folder
+        self.home = folder / "home"
+        self.program = program
+        kept = {k: v for k, v in os.environ.items() if not k.startswith("SEGAWAY_")}
+        self.environment = {**kept, "SEGAWAY_HOME": str(self.home), "COLUMNS": "200"}
+
+    @property
+    def cloud(self) -> LocalCloud:
+        return LocalCloud(self.home, 0)
+
+    def start(self, *arguments: str | Path, module: str = "") -> "subprocess.Popen[str]":
+        """A command that goes on beside the test."""
+        head = [sys.executable, "-m", module] if module else [str(self.program)]
+        return subprocess.Popen(
+            [*head, *map(str, arguments)],
+            cwd=self.folder,
+            env={**self.environment, "PYTHONPATH": str(Path(__file__).parent.parent)}
+            if module
+            else self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *arguments: str | Path, module: str = "") -> Answer:
+        """A command, to its end."""
+        process = self.start(*arguments, module=module)
+        out, err = process.communicate(timeout=300)
+        return Answer(process.returncode, out, err)
+
+    def good(self, *arguments: str | Path) -> Any:
+        """A command that has to succeed; its JSON value."""
+        answer = self.run(*arguments, "--json")
+        assert answer.code == 0, answer.err
+        return answer.json
+
+
+@pytest.fixture
+def laptop(tmp_path: Path) -> Iterator[Laptop]:
+    """A laptop; whatever its local cloud still holds goes at the end."""
+    laptop = Laptop(tmp_path)
+    yield laptop
+    for item in laptop.cloud.find_all():
+        laptop.cloud.destroy("node" if isinstance(item, Node) else "volume", item.id)
+
+
+@pytest.fixture(scope="session")
+def skies(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny archive in VOC's layout: 8 train, 2 val and 2 unlabelled images of 48 x 36."""
+    path = tmp_path_factory.mktemp("skies") / "skies.tar"
+    draw_archive(path, counts={"train": 8, "val": 2, "unlabelled": 2}, size=(48, 36))
+    return path
+
+
+@pytest.fixture(scope="session")
+def dataset(skies: Path) -> Path:
+    """The same, separated."""
+    raw, folder = skies.parent / "raw", skies.parent / "separated"
+    extract_archive(skies, raw)
+    separate_dataset(raw, folder, name="skies")
+    return folder
+
+
+def wait_until(is_so: Callable[[], object], timeout_s: float = 60.0) -> None:
+    """Poll until it is so; fail when it never is."""
+    limit = time.monotonic() + timeout_s
+    while not is_so():
+        assert time.monotonic() < limit, "it never came to be"
+        time.sleep(0.05)
+
+
+def need_shared(name: str) -> Path:
+    """A real image set, where it is at hand."""
+    path = SHARED_DATA / name
+    if not path.exists():
+        pytest.skip(f"{name} is not at hand: it may not be part of the project")
+    return path

@@ -1,0 +1,167 @@
+"""Archives in, files out, and nothing anywhere else."""
+
+import io
+import tarfile
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from train.data import extract as module
+from train.data.extract import extract_archive, survey_archive
+from train.errors import DataError
+
+FILES = {"a/one.txt": b"1", "a/b/two.bin": b"22" * 1000, "three": b""}
+
+
+def make_tar(path: Path, mode: str, members: list[tarfile.TarInfo] | None = None) -> Path:
+    with tarfile.open(path, mode) as tar:
+        for name, content in FILES.items():
+            info = tarfile.TarInfo(name)
+            info.size, info.mtime = len(content), 1_000_000_000
+            tar.addfile(info, io.BytesIO(content))
+        for info in members or []:
+            tar.addfile(info)
+    return path
+
+
+def make_zip(path: Path) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in FILES.items():
+            archive.writestr(name, content)
+    return path
+
+
+def make_folder(path: Path) -> Path:
+    for name, content in FILES.items():
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_bytes(content)
+    return path
+
+
+def read_all(folder: Path) -> dict[str, bytes]:
+    files = (p for p in folder.rglob("*") if p.is_file() and p.name != module.MARK)
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in files}
+
+
+@pytest.mark.parametrize("kind", ["tar", "tar.gz", "tar.xz", "zip", "folder"])
+def test_every_kind_gives_its_files(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / f"data.{kind}"
+    if kind == "zip":
+        make_zip(path)
+    elif kind == "folder":
+        make_folder(path)
+    else:
+        make_tar(path, "w:" + kind.partition(".")[2])
+    done = extract_archive(path, tmp_path / "out")
+    assert read_all(tmp_path / "out") == FILES
+    assert (done.files, done.size_bytes) == survey_archive(path)
+
+
+def test_a_second_call_finds_it_done(tmp_path: Path) -> None:
+    path = make_tar(tmp_path / "data.tar", "w")
+    assert not extract_archive(path, tmp_path / "out").done_before
+    assert extract_archive(path, tmp_path / "out").done_before
+
+
+def test_an_interrupted_extraction_is_completed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_tar(tmp_path / "data.tar", "w")
+    write, written = module._write_file, []
+
+    def write_one_then_die(member: Any, target: Path) -> None:
+        if written:
+            raise KeyboardInterrupt
+        written.append(member.name)
+        write(member, target)
+
+    monkeypatch.setattr(module, "_write_file", write_one_then_die)
+    with pytest.raises(KeyboardInterrupt):
+        extract_archive(path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    first = tmp_path / "out.partial" / written[0]
+    kept = first.stat().st_ino
+    monkeypatch.undo()
+    extract_archive(path, tmp_path / "out")
+    assert read_all(tmp_path / "out") == FILES
+    assert (tmp_path / "out" / written[0]).stat().st_ino == kept
+
+
+def entry(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname = kind, link
+    return info
+
+
+@pytest.mark.parametrize(
+    ("bad", "why"),
+    [
+        (entry("../evil"), "points outside"),
+        (entry("a/../../evil"), "points outside"),
+        (entry("/etc/evil"), "points outside"),
+        (entry("C:/evil"), "points outside"),
+        (entry("link", tarfile.SYMTYPE, "../../etc"), "link that leaves"),
+        (entry("link", tarfile.SYMTYPE, "/etc/passwd"), "link that leaves"),
+        (entry("hard", tarfile.LNKTYPE, "../evil"), "link that leaves"),
+        (entry("null", tarfile.CHRTYPE), "device"),
+        (entry("pipe", tarfile.FIFOTYPE), "device"),
+    ],
+    ids=lambda value: value.name if isinstance(value, tarfile.TarInfo) else "",
+)
+def test_what_could_leave_the_target_is_refused(
+    tmp_path: Path, bad: tarfile.TarInfo, why: str
+) -> None:
+    path = make_tar(tmp_path / "data.tar", "w", [bad])
+    with pytest.raises(DataError, match=why) as caught:
+        extract_archive(path, tmp_path / "out")
+    assert bad.name in str(caught.value)
+    assert "Do not trust" in caught.value.fix
+    assert not (tmp_path / "out").exists()
+    assert not read_all(tmp_path / "out.partial")
+
+
+def test_a_link_inside_stays(tmp_path: Path) -> None:
+    link = entry("a/again", tarfile.SYMTYPE, "one.txt")
+    extract_archive(make_tar(tmp_path / "d.tar", "w", [link]), tmp_path / "out")
+    assert (tmp_path / "out/a/again").read_bytes() == b"1"
+
+
+@pytest.mark.parametrize("kind", ["tar", "tar.gz", "tar.xz", "zip"])
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.7])
+def test_a_cut_archive_is_named(tmp_path: Path, kind: str, share: float) -> None:
+    path = tmp_path / f"cut.{kind}"
+    _ = make_zip(path) if kind == "zip" else make_tar(path, "w:" + kind.partition(".")[2])
+    whole = path.read_bytes()
+    end = len(whole) if kind != "tar" else 512 * 8
+    path.write_bytes(whole[: int(end * share)])
+    with pytest.raises(DataError, match=r"cut\..* is corrupt") as caught:
+        extract_archive(path, tmp_path / "out")
+    assert "Download the archive again" in caught.value.fix
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_archive_that_does_not_fit_is_refused_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_tar(tmp_path / "data.tar", "w")
+    usage = type("Usage", (), {"free": 1000})
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda _path: usage)
+    with pytest.raises(DataError, match=r"needs .* GiB and .* nothing was extracted"):
+        extract_archive(path, tmp_path / "out")
+    assert not read_all(tmp_path / "out.partial")
+
+
+def test_a_target_with_something_else_is_left_alone(tmp_path: Path) -> None:
+    path = make_tar(tmp_path / "data.tar", "w")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine").write_text("mine")
+    with pytest.raises(DataError, match="does not come from"):
+        extract_archive(path, tmp_path / "out")
+    assert read_all(tmp_path / "out") == {"mine": b"mine"}
+
+
+def test_a_missing_archive_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"nowhere\.tar does not exist"):
+        extract_archive(tmp_path / "nowhere.tar", tmp_path / "out")

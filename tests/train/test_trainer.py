@@ -1,0 +1,243 @@
+"""`python -m train CONFIG.json`: right, repeatable, and clear about what stops it."""
+
+import csv
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests.conftest import wait_until
+from train.data.dataset import Dataset, load_dataset, save_dataset
+from train.events import Epoch, Failed, Finished, Started, Warned, parse_event
+from train.models import build_model, list_models
+
+
+def write_config(folder: Path, dataset: Path, /, **more: Any) -> Path:
+    folder.mkdir(exist_ok=True)
+    path = folder / "config.json"
+    settings = {"dataset": str(dataset), "epochs": 2, "crop": 32, "batch": 4} | more
+    settings = {"width": 8, "depth": 3} | settings
+    settings = {key: value for key, value in settings.items() if value is not None}
+    content = {"output": str(folder), **settings}
+    path.write_text(json.dumps(content))
+    return path
+
+
+def start(config: Path) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "train", str(config)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def run(config: Path) -> tuple[int, str]:
+    process = start(config)
+    _, err = process.communicate(timeout=240)
+    return process.returncode, err
+
+
+def events(folder: Path) -> list[Any]:
+    return [parse_event(line) for line in (folder / "events.jsonl").read_bytes().splitlines()]
+
+
+def weights(folder: Path) -> str:
+    """A hash of the last checkpoint's model."""
+    content = torch.load(folder / "checkpoints" / "last.pt", weights_only=True)
+    digest = hashlib.sha256()
+    for name, tensor in content["model"].items():
+        digest.update(name.encode() + tensor.numpy().tobytes())
+    return digest.hexdigest()
+
+
+@pytest.fixture(scope="module")
+def finished(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One training, to its end."""
+    folder = tmp_path_factory.mktemp("finished")
+    code, err = run(write_config(folder, dataset))
+    assert code == 0, err
+    return folder
+
+
+def test_a_training_leaves_all_its_results(finished: Path, dataset: Path) -> None:
+    assert (finished / "checkpoints" / "best.pt").exists()
+    rows = list(csv.DictReader((finished / "metrics.csv").open()))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    metrics = json.loads((finished / "metrics.json").read_text())
+    assert metrics["miou"] == pytest.approx(max(float(row["miou"]) for row in rows))
+    assert "void counts nowhere" in metrics["definitions"]["miou"]
+    page = (finished / "report.html").read_text()
+    assert "IoU" in page
+    assert page.count("<img") == 6
+    for name in ("val", "unlabelled"):
+        for sample in load_dataset(dataset).lists[name]:  # type: ignore[index]  # both are lists
+            mask = Image.open(finished / "predictions" / name / f"{sample.id}.png")
+            assert mask.mode == "P"
+            assert mask.size == (sample.width, sample.height)
+
+
+def test_the_events_tell_the_whole_story(finished: Path) -> None:
+    kinds = [event.kind for event in events(finished)]
+    assert kinds[0] == "started"
+    assert kinds[-1] == "finished"
+    assert kinds.count("epoch") == 2
+    assert {"step", "checkpoint", "image"} <= set(kinds)
+    assert isinstance(events(finished)[-1], Finished)
+
+
+def test_the_same_seed_gives_the_same_weights(
+    finished: Path, dataset: Path, tmp_path: Path
+) -> None:
+    run(write_config(tmp_path / "same", dataset))
+    run(write_config(tmp_path / "other", dataset, seed=1))
+    assert weights(tmp_path / "same") == weights(finished)
+    assert weights(tmp_path / "other") != weights(finished)
+
+
+@pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGTERM])
+def test_a_killed_training_ends_with_the_weights_of_an_undisturbed_one(
+    dataset: Path, tmp_path: Path, blow: signal.Signals
+) -> None:
+    run(write_config(tmp_path / "whole", dataset, epochs=6))
+    config = write_config(tmp_path / "cut", dataset, epochs=6)
+    process = start(config)
+    wait_until(lambda: b'"kind":"epoch"' in _read(tmp_path / "cut" / "events.jsonl"))
+    os.kill(process.pid, blow)
+    process.communicate()
+    assert process.returncode == (143 if blow == signal.SIGTERM else -9)
+    ended = events(tmp_path / "cut")
+    assert not any(isinstance(event, Finished) for event in ended)
+    assert isinstance(ended[-1], Warned) == (blow == signal.SIGTERM)
+    assert run(config)[0] == 0
+    assert [e.step > 0 for e in events(tmp_path / "cut") if isinstance(e, Started)][-1]
+    assert weights(tmp_path / "cut") == weights(tmp_path / "whole")
+    table = (tmp_path / "cut" / "metrics.csv").read_text()
+    assert table == (tmp_path / "whole" / "metrics.csv").read_text()
+
+
+def _read(path: Path) -> bytes:
+    return path.read_bytes() if path.exists() else b""
+
+
+@pytest.mark.slow
+def test_a_few_images_can_be_learnt_by_heart(dataset: Path, tmp_path: Path) -> None:
+    content = load_dataset(dataset)
+    lists = {**content.lists, "val": content.lists["train"][:4], "train": content.lists["train"][:4]}
+    folder = tmp_path / "four"
+    folder.mkdir()
+    for part in ("images", "masks"):
+        (folder / part).symlink_to(dataset / part)
+    save_dataset(Dataset(**{**content.model_dump(), "lists": lists}), folder)
+    run(write_config(tmp_path / "out", folder, epochs=120, crop=48, width=16))
+    best = max(e.miou for e in events(tmp_path / "out") if isinstance(e, Epoch))
+    assert best > 0.95
+
+
+def test_minutes_end_a_training(dataset: Path, tmp_path: Path) -> None:
+    code, err = run(write_config(tmp_path, dataset, epochs=None, minutes=0.05))
+    assert code == 0, err
+    assert any(isinstance(event, Epoch) for event in events(tmp_path))
+
+
+def spoil(folder: Path, name: str) -> Path:
+    """A copy of the dataset with one training image truncated."""
+    import shutil
+
+    shutil.copytree(folder, folder.parent / name)
+    sample = load_dataset(folder).lists["train"][0]
+    path = folder.parent / name / sample.image
+    path.write_bytes(path.read_bytes()[:200])
+    return folder.parent / name
+
+
+def test_a_truncated_image_is_named(dataset: Path, tmp_path: Path) -> None:
+    code, err = run(write_config(tmp_path, spoil(dataset, "truncated")))
+    assert code == 1
+    assert "train_0000.jpg: the image cannot be decoded" in err
+    assert "Traceback" not in err
+    last = events(tmp_path)[-1]
+    assert isinstance(last, Failed)
+    assert "Restore that file" in last.fix
+
+
+def test_another_trainings_checkpoint_is_refused(
+    finished: Path, dataset: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    last = (finished / "checkpoints" / "last.pt").read_bytes()
+    (tmp_path / "checkpoints" / "last.pt").write_bytes(last)
+    code, err = run(write_config(tmp_path, dataset, width=16))
+    assert code == 1
+    assert "belongs to another training: its width is 8, not 16" in err
+    (tmp_path / "checkpoints" / "last.pt").write_bytes(last[:1000])
+    code, err = run(write_config(tmp_path, dataset))
+    assert code == 1
+    assert "is no checkpoint that can be read" in err
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"epochs": 0}, "epochs: Input should be greater than or equal to 1"),
+        ({"epochs": 1, "minutes": 1}, "give either epochs or minutes"),
+        ({"colour": 1}, "colour: Extra inputs are not permitted"),
+        ({"model": "resunet2"}, "There is no model 'resunet2'"),
+        ({"dataset": "/nowhere"}, "/nowhere holds no dataset.json"),
+    ],
+)
+def test_a_bad_config_is_told(
+    dataset: Path, tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    code, err = run(write_config(tmp_path, dataset, **change))
+    assert code == 1
+    assert message in err
+    assert "Traceback" not in err
+
+
+def test_a_loss_that_is_no_number_names_the_images(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from train import loop
+    from train.config import read_config
+    from train.errors import TrainError
+    from train.events import EventLog
+
+    monkeypatch.setattr(loop, "take_step", lambda *_: float("nan"))
+    config = read_config(write_config(tmp_path, dataset))
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(TrainError, match=r"The loss is nan at step 0, on images/train_") as caught:
+            loop.train(config, EventLog(tmp_path / "events.jsonl"))
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        torch.use_deterministic_algorithms(False)
+    assert "lower learning rate" in caught.value.fix
+
+
+@pytest.mark.parametrize("name", list_models())
+@pytest.mark.parametrize("size", [(32, 32), (37, 51), (16, 100)])
+def test_every_model_maps_any_size_to_itself(name: str, size: tuple[int, int]) -> None:
+    from train.config import TrainConfig
+
+    config = TrainConfig(dataset=Path(), output=Path(), model=name, epochs=1, width=8, depth=3)
+    model = build_model(5, config).eval()
+    assert model(torch.zeros(2, 3, *size)).shape == (2, 5, *size)
+
+
+def test_a_crop_larger_than_the_image_is_void_beyond_it() -> None:
+    from train.data.samples import crop_pair, make_rng
+
+    image, ids = np.full((4, 6, 3), 9, np.uint8), np.zeros((4, 6), np.uint8)
+    cropped, labels = crop_pair(image, ids, 8, make_rng(0, 0, 0))
+    assert cropped.shape == (8, 8, 3)
+    assert (labels == 255).sum() == 64 - 24
