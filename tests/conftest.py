@@ -45,6 +45,8 @@ class Laptop:
         self.program = program
         kept = {k: v for k, v in os.environ.items() if not k.startswith("SEGAWAY_")}
         self.environment = {**kept, "SEGAWAY_HOME": str(self.home), "COLUMNS": "200"}
+        # Tests run side by side: threads that spin for each other's cores cost minutes.
+        self.environment["OMP_NUM_THREADS"] = "1"
 
     @property
     def cloud(self) -> LocalCloud:

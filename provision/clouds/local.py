@@ -40,7 +40,10 @@ POLL_S = 0.05
 DESTROY_TIMEOUT_S = 30.0
 BOOT_S = 20.0
 # The node's environment is made anew: the laptop's may hold tokens.
-KEPT_ENVIRONMENT = ("LANG", "LC_ALL", "TMPDIR", "TZ", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES")
+KEPT_ENVIRONMENT = (
+    *("LANG", "LC_ALL", "TMPDIR", "TZ"),
+    *("LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS"),
+)
 
 
 class LocalCloud:

@@ -1,6 +1,6 @@
 """segaway, killed right after the N-th line of the run's history is on disk.
 
-    python -m tests.fakes.killer N ARGUMENTS...
+python -m tests.fakes.killer N ARGUMENTS...
 """
 
 import os

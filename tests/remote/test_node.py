@@ -203,10 +203,12 @@ def start(host: Host, root: str, run: str, script: str) -> None:
 
 def test_following_survives_a_cut_link_with_each_byte_once(host: Host, root: str) -> None:
     start(host, root, "cut", "for i in $(seq 200); do echo line $i; sleep 0.02; done")
-    pieces, breaks, cuts = [], 0, 0
-    for item in follow_job(host, root, shell.run_path(root, "cut"), {"log.txt": 0}, sleep=lambda _: None):
+    pieces, breaks, cuts = list[bytes](), 0, 0
+    for item in follow_job(
+        host, root, shell.run_path(root, "cut"), {"log.txt": 0}, sleep=lambda _: None
+    ):
         if isinstance(item, Chunk):
-            assert item.offset == sum(map(len, pieces))
+            assert item.offset == len(b"".join(pieces))
             pieces.append(item.content)
             if cuts < 5 and len(pieces) % 2:
                 cuts += 1
@@ -234,12 +236,10 @@ def test_following_gives_up_after_its_patience(node: tuple[Address, str]) -> Non
         now[0] += seconds + 10
 
     nobody = Host(dataclasses.replace(node[0], port=1))
-    items = follow_job(
-        nobody, "/", "/run", {}, patience_s=30, clock=lambda: now[0], sleep=sleep
-    )
+    items = follow_job(nobody, "/", "/run", {}, patience_s=30, clock=lambda: now[0], sleep=sleep)
     with pytest.raises(Unreachable):
-        for item in items:
-            assert isinstance(item, Reconnecting)
+        list(items)
+    assert now[0] > 30
 
 
 @pytest.mark.parametrize("name", list_engines())

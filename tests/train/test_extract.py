@@ -15,7 +15,7 @@ from train.errors import DataError
 FILES = {"a/one.txt": b"1", "a/b/two.bin": b"22" * 1000, "three": b""}
 
 
-def make_tar(path: Path, mode: str, members: list[tarfile.TarInfo] | None = None) -> Path:
+def make_tar(path: Path, mode: Any, members: list[tarfile.TarInfo] | None = None) -> Path:
     with tarfile.open(path, mode) as tar:
         for name, content in FILES.items():
             info = tarfile.TarInfo(name)
@@ -69,7 +69,7 @@ def test_an_interrupted_extraction_is_completed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = make_tar(tmp_path / "data.tar", "w")
-    write, written = module._write_file, []
+    write, written = module._write_file, list[str]()
 
     def write_one_then_die(member: Any, target: Path) -> None:
         if written:
@@ -147,7 +147,7 @@ def test_an_archive_that_does_not_fit_is_refused_first(
 ) -> None:
     path = make_tar(tmp_path / "data.tar", "w")
     usage = type("Usage", (), {"free": 1000})
-    monkeypatch.setattr(module.shutil, "disk_usage", lambda _path: usage)
+    monkeypatch.setattr("shutil.disk_usage", lambda _path: usage)
     with pytest.raises(DataError, match=r"needs .* GiB and .* nothing was extracted"):
         extract_archive(path, tmp_path / "out")
     assert not read_all(tmp_path / "out.partial")

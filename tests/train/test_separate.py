@@ -182,7 +182,7 @@ def test_a_folder_that_is_no_dataset_says_how_to_make_one(tmp_path: Path) -> Non
 
 
 @given(arrays(np.uint8, st.tuples(st.integers(1, 20), st.integers(1, 20))))
-def test_a_mask_keeps_its_ids(ids: np.ndarray) -> None:  # type: ignore[type-arg]  # as hypothesis gives it
+def test_a_mask_keeps_its_ids(ids: np.ndarray) -> None:
     import tempfile
 
     with tempfile.TemporaryDirectory() as folder:

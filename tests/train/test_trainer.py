@@ -16,9 +16,10 @@ import torch
 from PIL import Image
 
 from tests.conftest import wait_until
+from train.config import TrainConfig, list_models
 from train.data.dataset import Dataset, load_dataset, save_dataset
 from train.events import Epoch, Failed, Finished, Started, Warned, parse_event
-from train.models import build_model, list_models
+from train.models import build_model
 
 
 def write_config(folder: Path, dataset: Path, /, **more: Any) -> Path:
@@ -37,6 +38,7 @@ def start(config: Path) -> "subprocess.Popen[str]":
         [sys.executable, "-m", "train", str(config)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},  # as in tests.conftest
         text=True,
     )
 
@@ -80,7 +82,7 @@ def test_a_training_leaves_all_its_results(finished: Path, dataset: Path) -> Non
     assert "IoU" in page
     assert page.count("<img") == 6
     for name in ("val", "unlabelled"):
-        for sample in load_dataset(dataset).lists[name]:  # type: ignore[index]  # both are lists
+        for sample in load_dataset(dataset).lists[name]:
             mask = Image.open(finished / "predictions" / name / f"{sample.id}.png")
             assert mask.mode == "P"
             assert mask.size == (sample.width, sample.height)
@@ -132,7 +134,11 @@ def _read(path: Path) -> bytes:
 @pytest.mark.slow
 def test_a_few_images_can_be_learnt_by_heart(dataset: Path, tmp_path: Path) -> None:
     content = load_dataset(dataset)
-    lists = {**content.lists, "val": content.lists["train"][:4], "train": content.lists["train"][:4]}
+    lists = {
+        **content.lists,
+        "val": content.lists["train"][:4],
+        "train": content.lists["train"][:4],
+    }
     folder = tmp_path / "four"
     folder.mkdir()
     for part in ("images", "masks"):
@@ -216,7 +222,9 @@ def test_a_loss_that_is_no_number_names_the_images(
     config = read_config(write_config(tmp_path, dataset))
     before = signal.getsignal(signal.SIGTERM)
     try:
-        with pytest.raises(TrainError, match=r"The loss is nan at step 0, on images/train_") as caught:
+        with pytest.raises(
+            TrainError, match=r"The loss is nan at step 0, on images/train_"
+        ) as caught:
             loop.train(config, EventLog(tmp_path / "events.jsonl"))
     finally:
         signal.signal(signal.SIGTERM, before)
@@ -227,8 +235,6 @@ def test_a_loss_that_is_no_number_names_the_images(
 @pytest.mark.parametrize("name", list_models())
 @pytest.mark.parametrize("size", [(32, 32), (37, 51), (16, 100)])
 def test_every_model_maps_any_size_to_itself(name: str, size: tuple[int, int]) -> None:
-    from train.config import TrainConfig
-
     config = TrainConfig(dataset=Path(), output=Path(), model=name, epochs=1, width=8, depth=3)
     model = build_model(5, config).eval()
     assert model(torch.zeros(2, 3, *size)).shape == (2, 5, *size)
