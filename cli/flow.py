@@ -141,9 +141,10 @@ def sync(session: Session) -> None:
         code = shell.trainer_path(session.root, manifest)
         push_folder(host, session.root, TRAINER.parent, manifest, code, lambda *_: None)
         session.update("synced")
+    rest = "; the rest was there" if pushed.files < pushed.files_total else ""
     session.console.say(
-        f"Synced {pushed.files} of {pushed.files_total} files, {format_size(pushed.size_bytes)}; "
-        "the rest was there."
+        f"Synced {pushed.files} of {pushed.files_total} files, "
+        f"{format_size(pushed.size_bytes)}{rest}."
     )
 
 
@@ -198,6 +199,8 @@ def watch(session: Session) -> JobStatus:
         sizes = {name: _size(session.results / name) for name in FILES}
         cloud = session.cloud()
         with View(session.console, session.usd) as view:
+            if sizes["events.jsonl"]:
+                view.recall((session.results / "events.jsonl").read_bytes())
             for item in follow_job(host, session.root, session.run_path, sizes):
                 if isinstance(item, Chunk):
                     if save:

@@ -60,6 +60,15 @@ class View:
     ) -> None:
         self._live.stop()
 
+    def recall(self, content: bytes) -> None:
+        """What was shown before, of events.jsonl: known again, not shown again."""
+        *lines, self._rest = content.split(b"\n")
+        for event in map(parse_event, lines):
+            if isinstance(event, Started):
+                self._epochs = f"/{event.epochs}" if event.epochs else ""
+            elif isinstance(event, Epoch):
+                self._miou = event.miou
+
     def feed(self, content: bytes) -> None:
         """Bytes of events.jsonl, cut anywhere."""
         *lines, self._rest = (self._rest + content).split(b"\n")

@@ -80,7 +80,8 @@ def show_run(session: Session, console: Console) -> None:
     if known["error"]:
         rows.append(["error", known["error"]["message"]])
     rows += [["still there", line] for line in known["still_billing"]]
-    console.table(["", ""], rows)
+    for name, value in rows:
+        console.say(f"{name:<16}{value}")
 
 
 def show_metrics(session: Session, console: Console) -> None:
