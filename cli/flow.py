@@ -16,6 +16,7 @@ from cli.config import Settings
 from cli.console import format_size
 from cli.errors import RunError
 from cli.live import View
+from cli.outcome import job_record, record_end
 from cli.session import Session, bill, guard, make_label, make_run_id
 from provision.base import Kind, Node, NodeLost, NodeSpec, Provider, Volume, VolumeSpec
 from provision.ledger import Resource, Run
@@ -33,7 +34,6 @@ from remote.sync import push_folder
 from train import config as train_config
 from train.config import TrainConfig
 from train.data.dataset import MANIFEST, Dataset, load_dataset
-from train.events import Failed, Finished, parse_event
 
 ENGINE = "process"
 BOOT_TIMEOUT_S = 60.0
@@ -188,7 +188,7 @@ def train(session: Session) -> JobStatus:
         # Before the start: from here on there may be results that a teardown must not lose.
         session.update("training")
         status = start_job(host, session.root, job, ENGINE, config)
-        session.update(job=_job_record(status), error=None)
+        session.update(job=job_record(status), error=None)
     return status
 
 
@@ -253,45 +253,6 @@ def _check_node(session: Session, cloud: Provider) -> None:
             f"The node {label} is gone; its volume keeps the last checkpoint.",
             fix="segaway run --resume RUN goes on from there; segaway down RUN --discard ends it.",
         )
-
-
-def record_end(session: Session, status: JobStatus) -> None:
-    """Write down how the training ended, from the events that are here."""
-    outcome = read_outcome(session.results / "events.jsonl")
-    metrics = outcome.metrics if isinstance(outcome, Finished) else session.record.get("metrics")
-    error = None
-    if status.state != "finished":
-        error = {"message": f"The training {_WORDS[status.state]}.", "fix": ""}
-        if isinstance(outcome, Failed) and status.state == "failed":
-            error = {"message": outcome.message, "fix": outcome.fix}
-        elif status.state == "failed":
-            error["message"] = f"The training failed with exit code {status.exit_code}."
-    session.update("trained", job=_job_record(status), metrics=metrics, error=error)
-
-
-_WORDS = {
-    "stopped": "was stopped before its end",
-    "failed": "failed",
-    "lost": "was killed, or its node restarted",
-    "none": "never started",
-}
-
-
-def _job_record(status: JobStatus) -> dict[str, Any]:
-    return {
-        "state": status.state,
-        "exit_code": status.exit_code,
-        "started_s": status.started_s,
-        "ended_s": status.ended_s,
-    }
-
-
-def read_outcome(path: Path) -> Finished | Failed | None:
-    """The last event that ends a training, if there is one."""
-    if not path.exists():
-        return None
-    ends = (parse_event(line) for line in path.read_bytes().splitlines())
-    return next((e for e in reversed(list(ends)) if isinstance(e, Finished | Failed)), None)
 
 
 def fetch(session: Session) -> JobStatus:

@@ -70,7 +70,7 @@ class Laptop:
     def run(self, *arguments: str | Path, module: str = "") -> Answer:
         """A command, to its end."""
         process = self.start(*arguments, module=module)
-        out, err = process.communicate(timeout=300)
+        out, err = process.communicate(timeout=900)
         return Answer(process.returncode, out, err)
 
     def good(self, *arguments: str | Path) -> Any:

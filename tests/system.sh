@@ -1,6 +1,6 @@
 #!/bin/sh
-# Missing system packages, as root on Debian: OpenSSH, the real client and server that the tests
-# judge our node by.
+# Missing system packages, as root on Debian: OpenSSH, whose client judges our node and whose
+# server our client.
 set -eu
 [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || exit 0
 missing=""

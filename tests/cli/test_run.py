@@ -276,6 +276,7 @@ def test_bad_archives_are_named(laptop: Laptop) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(960)
 def test_camvid_trains_in_minutes(laptop: Laptop) -> None:
     """The published set, as the README has it."""
     archive = need_shared("camvid-voc.tar")
