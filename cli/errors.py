@@ -3,6 +3,8 @@
 CliError         `fix` says what mends it; exit code 1
 ├── ConfigError  a flag, an environment variable or segaway.toml is wrong; exit code 2
 └── RunError     a run failed; exit code 3 while something of it is still billing
+    ├── Busy         another process is working on the run
+    └── Interrupted  Ctrl-C or SIGTERM came; exit code 130
 """
 
 from collections.abc import Sequence
@@ -39,6 +41,10 @@ class RunError(CliError):
         self.run = run
         self.still_billing = list(still_billing)
         self.exit_code = STILL_BILLING if still_billing else FAILED
+
+
+class Busy(RunError):
+    """Another process is working on the run."""
 
 
 class Interrupted(RunError):

@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 
 from cli.config import Settings
 from cli.console import format_size
-from cli.errors import RunError
+from cli.errors import Busy, RunError
 from cli.live import View
 from cli.outcome import job_record, record_end
 from cli.session import Session, bill, guard, make_label, make_run_id
@@ -298,9 +298,7 @@ def teardown(session: Session, discard: bool = False) -> float:
 def _refuse_unfetched(session: Session) -> None:
     if session.run.has_reached("fetched") or not session.run.has_reached("training"):
         return
-    state = "unknown"
-    with contextlib.suppress(RemoteError), session.host() as host:
-        state = read_status(host, session.root, session.run_path).state
+    state = _ask_state(session)
     if state == "none":
         return
     message, fix = _UNFETCHED.get(state, _UNFETCHED["over"])
@@ -318,6 +316,13 @@ _UNFETCHED = {
     ),
     "over": ("The results of {} were not fetched.", "segaway fetch"),
 }
+
+
+def _ask_state(session: Session) -> str:
+    """The job's state by the node's own word; `unknown` where it does not answer."""
+    with contextlib.suppress(RemoteError), session.host() as host:
+        return read_status(host, session.root, session.run_path).state
+    return "unknown"
 
 
 def _destroy(session: Session, cloud: Provider, resource: Resource) -> None:
@@ -368,8 +373,8 @@ def _launch(session: Session) -> None:
         provision(session)
         sync(session)
         train(session)
-    except Unreachable:
-        raise  # the node may be fine: what is there already is worth keeping
+    except (Unreachable, Busy):
+        raise  # the run may be fine: what is there already is worth keeping
     except Exception:
         if not _may_have_results(session):
             teardown(session, discard=True)
@@ -377,6 +382,8 @@ def _launch(session: Session) -> None:
 
 
 def _may_have_results(session: Session) -> bool:
-    """Whether a training ever ran: a start that failed leaves none."""
+    """Whether a training ever ran. A start may have failed, or its reply may have been lost."""
     session.refresh()
-    return bool(session.record.get("job"))
+    if session.record.get("job"):
+        return True
+    return session.run.has_reached("training") and _ask_state(session) != "none"

@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 
 from cli.config import Settings, find_home
 from cli.console import Console
-from cli.errors import CliError, Interrupted, RunError
+from cli.errors import Busy, CliError, Interrupted, RunError
 from provision.base import Kind, Provider
 from provision.clouds import open_cloud
 from provision.ledger import Ledger, Resource, Run, State
@@ -128,7 +128,7 @@ class Session:
                 yield
         except Timeout:
             pid = owner.read_text() if owner.exists() else "?"
-            raise RunError(
+            raise Busy(
                 f"Process {pid} is working on the run {self.run.id} (it holds {path}).",
                 fix="Wait for it, or stop it, and repeat the command.",
             ) from None

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from remote.errors import CommandFailed, HostKeyRefused, Unreachable
 
@@ -247,14 +247,3 @@ def _feed(stream: Stream, content: bytes) -> None:
     with contextlib.suppress(Unreachable):  # a command that ends early need not read it all
         stream.write(content)
         stream.close_input()
-
-
-def describe(address: Address) -> dict[str, Any]:
-    """The address as plain values, for the run's record."""
-    return {
-        "host": address.host,
-        "port": address.port,
-        "user": address.user,
-        "host_key": address.host_key,
-        "key_path": str(address.key_path),
-    }

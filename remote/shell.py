@@ -36,10 +36,6 @@ def make_folder(path: str) -> list[str]:
     return ["mkdir", "-p", path]
 
 
-def remove_folder(path: str) -> list[str]:
-    return ["rm", "-rf", path]
-
-
 def call_agent(root: str, verb: str, *arguments: str) -> list[str]:
     """The command that makes the agent do `verb`."""
     return [PYTHON, agent_path(root), verb, *arguments]

@@ -1,5 +1,6 @@
 """Checkpoints: everything that a training needs to go on as if it had never stopped."""
 
+import io
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -51,7 +52,6 @@ def save_checkpoint(
     progress: Progress,
 ) -> None:
     """Write a checkpoint, durably and whole. It names the model and the classes it belongs to."""
-    partial = path.with_name(path.name + ".partial")
     content = {
         "version": 1,
         "identity": _identity(config, dataset),
@@ -60,12 +60,9 @@ def save_checkpoint(
         "optimizer": optimizer.state_dict(),
         "progress": asdict(progress),
     }
-    with partial.open("wb") as writer:
-        torch.save(content, writer)
-        writer.flush()
-        os.fsync(writer.fileno())
-    os.replace(partial, path)
-    _sync_folder(path.parent)
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    write_atomically(path, buffer.getvalue())
 
 
 def load_checkpoint(
