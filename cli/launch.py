@@ -48,9 +48,12 @@ def resume_run(run_id: str, console: Console, detach: bool, dry_run: bool) -> No
     if dry_run:
         return _preview_steps(run_id, console, ("sync", "train", "watch", "fetch", "teardown"))
     with open_session(run_id, console) as session:
-        if not session.run.is_open:
-            raise RunError(f"The run {session.run.id} is down.", fix="segaway run DATASET")
-        flow.carry_out(session, detach)
+        if session.run.is_open:
+            flow.carry_out(session, detach)
+        elif not session.record.get("metrics"):
+            raise RunError(
+                f"The run {session.run.id} is down, without results.", fix="segaway run DATASET"
+            )
         _conclude(session)
     return None
 

@@ -146,10 +146,9 @@ def test_a_run_killed_between_any_two_steps_can_be_ended_or_finished(
     killed = laptop.run(str(line), "run", skies, *TINY, module="tests.fakes.killer")
     assert killed.code == -signal.SIGKILL
     first = laptop.good("runs")[0]["run"]
-    if laptop.good("status", first)["state"] != "down":
-        resumed = laptop.good("run", "--resume", first)
-        assert resumed["state"] == "done"
-        assert resumed["metrics"]["epochs"] == 1
+    resumed = laptop.good("run", "--resume", first)
+    assert resumed["state"] == "done"
+    assert resumed["metrics"]["epochs"] == 1
     assert not laptop.cloud.find_all()
     laptop.run(str(line), "run", skies, *TINY, module="tests.fakes.killer")
     laptop.good("down", laptop.good("runs")[0]["run"], "--discard")
@@ -225,6 +224,14 @@ def test_a_dataset_that_changed_is_refused_and_nothing_is_left(laptop: Laptop, s
     assert answer.code == 1
     assert "masks/train_0003.png did not arrive as it was" in answer.err
     assert not laptop.cloud.find_all()
+
+
+def test_what_was_given_up_cannot_be_resumed(laptop: Laptop, skies: Path) -> None:
+    run = laptop.good("provision", "--dataset", _separate(laptop, skies))["run"]
+    laptop.good("down")
+    answer = laptop.run("run", "--resume", run)
+    assert answer.code == 1
+    assert f"The run {run} is down, without results." in answer.err
 
 
 def test_two_processes_do_not_work_on_one_run(laptop: Laptop, skies: Path) -> None:

@@ -144,7 +144,7 @@ def test_a_few_images_can_be_learnt_by_heart(dataset: Path, tmp_path: Path) -> N
     for part in ("images", "masks"):
         (folder / part).symlink_to(dataset / part)
     save_dataset(Dataset(**{**content.model_dump(), "lists": lists}), folder)
-    run(write_config(tmp_path / "out", folder, epochs=120, crop=48, width=16))
+    run(write_config(tmp_path / "out", folder, epochs=250, crop=48, width=16))
     best = max(e.miou for e in events(tmp_path / "out") if isinstance(e, Epoch))
     assert best > 0.95
 
