@@ -103,7 +103,7 @@ def test_every_command_has_help_json_and_a_dry_run(name: str) -> None:
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert "--json" in text
     assert "--dry-run" in text
-    assert read_summary(name).endswith((".", "."))
+    assert read_summary(name).endswith(".")
 
 
 def test_the_written_pages_are_true() -> None:
