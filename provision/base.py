@@ -107,7 +107,11 @@ class Volume:
 
 @dataclass(frozen=True)
 class Node:
-    """A node that exists, and bills. `root` is the folder on it that is its volume."""
+    """A node that exists, and bills. `root` is the folder on it that is its volume.
+
+    `device` is the path of the volume's block device, which is to be mounted there; it is empty
+    where the cloud has seen to that.
+    """
 
     id: str
     label: str
@@ -117,6 +121,7 @@ class Node:
     port: int = 0
     user: str = ""
     root: str = ""
+    device: str = ""
 
 
 class Provider(Protocol):
