@@ -22,7 +22,7 @@ from provision.base import Kind, Node, NodeLost, NodeSpec, Provider, Volume, Vol
 from provision.ledger import Resource, Run
 from provision.plan import Plan, make_plan
 from remote import shell
-from remote.agent import Manifest, read_manifest
+from remote.agent.files import Manifest, read_manifest
 from remote.calls import install_agent
 from remote.engines import JobSpec
 from remote.errors import JobError, RemoteError, Unreachable

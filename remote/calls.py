@@ -15,7 +15,7 @@ def install_agent(host: Host, root: str) -> None:
     path = shell.agent_path(root)
     host.check(shell.make_folder(path.rpartition("/")[0]))
     if host.run(["test", "-f", path]).code:
-        host.put(path, shell.AGENT)
+        host.put(path, shell.pack_agent())
 
 
 def call_agent(

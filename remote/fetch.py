@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from remote import shell
-from remote.agent import BadTransfer, Manifest, find_lacking, unpack
+from remote.agent.files import BadTransfer, Manifest, find_lacking, unpack
 from remote.calls import call_agent, check_answer
 from remote.errors import TransferError
 from remote.host import Host, Result
@@ -58,8 +58,8 @@ def _receive(
         progress(done, files, received, size)
 
     with host.stream(shell.call_agent(root, "send", source)) as stream:
-        stream.write(json.dumps({"paths": sorted(lacking)}).encode())
-        stream.close_input()
+        asked = {"paths": sorted(lacking), "credit_bytes": None}
+        stream.write(json.dumps(asked).encode() + b"\n")
         broken: BadTransfer | None = None
         try:
             unpack(target, stream, report)

@@ -1,7 +1,7 @@
 """Start, status and stop of a job that outlives the connection."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from remote import shell
@@ -16,12 +16,20 @@ STOP_GRACE_S = 30.0
 
 @dataclass(frozen=True)
 class JobStatus:
-    """The job's state: none, running, finished, stopped, failed or lost; and how it ended."""
+    """The job's state: none, running, finished, stopped, failed or lost; and how it came to it.
+
+    `exit_code` is 128 + N after signal N. `cause` is one word (out_of_memory, disk_full, gpu, ...:
+    see remote/agent/diagnosis.py), `message` and `fix` say it to people.
+    """
 
     state: str
     exit_code: int | None = None
     started_s: float | None = None
     ended_s: float | None = None
+    cause: str = ""
+    message: str = ""
+    fix: str = ""
+    attempt: int = 1
 
     @property
     def is_over(self) -> bool:
@@ -30,9 +38,8 @@ class JobStatus:
 
 def parse_status(answer: dict[str, Any]) -> JobStatus:
     """The status in an agent's answer."""
-    return JobStatus(
-        answer["state"], answer["exit_code"], answer.get("started_s"), answer.get("ended_s")
-    )
+    known = {field.name: answer[field.name] for field in fields(JobStatus) if field.name in answer}
+    return JobStatus(**known)
 
 
 def start_job(
@@ -52,9 +59,9 @@ def start_job(
     host.put(spec.config, json.dumps(config, indent=1).encode())
     command = found.build_command(spec).as_json()
     answer = call_agent(host, root, "start", spec.run, stdin=command)
-    if answer["state"] == "failed" and "reason" in answer:
+    if "refused" in answer:
         raise JobError(
-            f"The trainer could not be started on {host.address}: {answer['reason']}.",
+            f"The trainer could not be started on {host.address}: {answer['refused']}.",
             fix="segaway doctor checks this machine; segaway down RUN ends the run.",
         )
     return parse_status(answer)

@@ -1,19 +1,37 @@
 """What a host is sent: pure builders of commands and paths. Nothing here connects."""
 
 import hashlib
+import io
 import json
+import zipfile
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-AGENT = (Path(__file__).parent / "agent.py").read_bytes()
-AGENT_NAME = f"agent-{hashlib.sha256(AGENT).hexdigest()[:12]}.py"
 PYTHON = "python3"
+AGENT_FOLDER = Path(__file__).parent / "agent"
+AGENT_PACKAGE = "segaway_agent"
+AGENT_MAIN = f"import sys; from {AGENT_PACKAGE}.main import main; sys.exit(main(sys.argv[1:]))\n"
+
+
+@cache
+def pack_agent() -> bytes:
+    """The agent as a zip file that Python runs; the same bytes for the same code."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        # Members of a fixed date: the file's hash is to depend on the code alone.
+        archive.writestr(zipfile.ZipInfo("__main__.py"), AGENT_MAIN)
+        for path in sorted(AGENT_FOLDER.glob("*.py")):
+            name = f"{AGENT_PACKAGE}/{path.name}"
+            archive.writestr(zipfile.ZipInfo(name), path.read_bytes())
+    return buffer.getvalue()
 
 
 def agent_path(root: str) -> str:
     """Where the agent lies on the volume; its name is its content's."""
-    return _join(root, ".segaway", AGENT_NAME)
+    digest = hashlib.sha256(pack_agent()).hexdigest()
+    return _join(root, ".segaway", f"agent-{digest[:12]}.pyz")
 
 
 def dataset_path(root: str, fingerprint: str) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from remote import shell
-from remote.agent import BadTransfer, Manifest, pack
+from remote.agent.files import BadTransfer, Manifest, pack
 from remote.calls import call_agent, check_answer
 from remote.errors import TransferError
 from remote.host import Host, Result

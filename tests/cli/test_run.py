@@ -219,7 +219,7 @@ def test_a_failed_training_comes_home_and_leaves_nothing(laptop: Laptop, skies: 
 
 def _renew_manifest(folder: Path, path: str) -> None:
     """As if the dataset had been separated with the image already damaged."""
-    from remote.agent import describe_file
+    from remote.agent.files import describe_file
     from train.data.dataset import FileInfo, load_dataset, save_dataset
 
     made = load_dataset(folder)

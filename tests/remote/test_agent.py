@@ -12,8 +12,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from remote import agent
-from remote.agent import BadTransfer, find_lacking, pack, read_manifest, unpack
+from remote import shell
+from remote.agent.files import (
+    MANIFEST,
+    BadTransfer,
+    Manifest,
+    find_lacking,
+    pack,
+    read_manifest,
+    unpack,
+)
 from tests.conftest import wait_until
 
 NAMES = st.text("abcé ü-_", min_size=1, max_size=12).filter(lambda n: n.strip() == n)
@@ -37,7 +45,7 @@ def test_files_arrive_as_they_were(files: dict[str, bytes]) -> None:
         assert not find_lacking(target, manifest)
 
 
-def make_stream(tmp_path: Path) -> tuple[agent.Manifest, bytes]:
+def make_stream(tmp_path: Path) -> tuple[Manifest, bytes]:
     for number in range(3):
         (tmp_path / "src").mkdir(exist_ok=True)
         (tmp_path / "src" / f"{number}.bin").write_bytes(bytes([number]) * 5000)
@@ -68,7 +76,7 @@ def test_a_node_cannot_write_outside_the_results(tmp_path: Path, name: str) -> N
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w|") as tar:
         for entry, content in (
-            (agent.MANIFEST, json.dumps({name: {"size": 1, "sha256": ""}}).encode()),
+            (MANIFEST, json.dumps({name: {"size": 1, "sha256": ""}}).encode()),
             (name, b"x"),
         ):
             info = tarfile.TarInfo(entry)
@@ -81,8 +89,12 @@ def test_a_node_cannot_write_outside_the_results(tmp_path: Path, name: str) -> N
 
 
 def call(verb: str, run: Path, *rest: str, stdin: Any = None) -> Any:
+    """As on a node: the one file that is sent there, run by a plain Python."""
+    run.parent.mkdir(exist_ok=True)
+    agent = run.parent / "agent.pyz"
+    agent.write_bytes(shell.pack_agent())
     result = subprocess.run(
-        [sys.executable, agent.__file__, verb, str(run), *rest],
+        [sys.executable, "-I", str(agent), verb, str(run), *rest],
         input=json.dumps(stdin or {}).encode(),
         capture_output=True,
         check=True,
@@ -90,13 +102,13 @@ def call(verb: str, run: Path, *rest: str, stdin: Any = None) -> Any:
     return json.loads(result.stdout.splitlines()[-1])
 
 
-def start(run: Path, script: str) -> Any:
+def start(run: Path, script: str, **more: Any) -> Any:
     argv = [sys.executable, "-u", "-c", script]
-    return call("start", run, stdin={"argv": argv, "cwd": str(run.parent), "env": {}})
+    return call("start", run, stdin={"argv": argv, "cwd": str(run.parent), "env": {}, **more})
 
 
 def test_a_job_runs_on_by_itself_and_tells_how_it_ended(tmp_path: Path) -> None:
-    run = tmp_path / "run"
+    run = tmp_path / "runs" / "r"
     assert call("status", run)["state"] == "none"
     assert start(run, "import time; print('hello'); time.sleep(1)")["state"] == "running"
     assert start(run, "print('twice')")["state"] == "running"
@@ -110,19 +122,19 @@ def test_a_job_runs_on_by_itself_and_tells_how_it_ended(tmp_path: Path) -> None:
     [
         ("import sys; sys.exit(3)", "failed", 3),
         ("import sys; sys.exit(143)", "stopped", 143),
-        ("import os; os.kill(os.getpid(), 9)", "failed", -9),
+        ("import os; os.kill(os.getpid(), 9)", "failed", 137),
     ],
 )
 def test_ends_are_told_apart(tmp_path: Path, script: str, state: str, code: int) -> None:
-    start(tmp_path / "run", script)
-    wait_until(lambda: call("status", tmp_path / "run")["state"] == state)
-    assert call("status", tmp_path / "run")["exit_code"] == code
+    start(tmp_path / "runs" / "r", script)
+    wait_until(lambda: call("status", tmp_path / "runs" / "r")["state"] == state)
+    assert call("status", tmp_path / "runs" / "r")["exit_code"] == code
 
 
 def test_a_job_whose_supervisor_was_killed_is_lost(tmp_path: Path) -> None:
     import psutil
 
-    run = tmp_path / "run"
+    run = tmp_path / "runs" / "r"
     pid = start(run, "import time; time.sleep(60)")["pid"]
     psutil.Process(pid).parent().kill()  # type: ignore[union-attr]  # its supervisor
     wait_until(lambda: call("status", run)["state"] == "lost")
@@ -139,7 +151,7 @@ def is_alive(pid: int) -> bool:
 def test_a_lost_jobs_trainer_never_runs_beside_its_successor(tmp_path: Path) -> None:
     import psutil
 
-    run = tmp_path / "run"
+    run = tmp_path / "runs" / "r"
     pid = start(run, "import time; time.sleep(60)")["pid"]
     psutil.Process(pid).parent().kill()  # type: ignore[union-attr]  # its supervisor
     wait_until(lambda: call("status", run)["state"] == "lost")
@@ -150,13 +162,13 @@ def test_a_lost_jobs_trainer_never_runs_beside_its_successor(tmp_path: Path) -> 
 
 def test_a_stubborn_job_is_killed_after_the_grace(tmp_path: Path) -> None:
     script = "import signal, time; signal.signal(15, signal.SIG_IGN); print(1); time.sleep(60)"
-    start(tmp_path / "run", script)
-    wait_until(lambda: (tmp_path / "run" / "log.txt").read_text() == "1\n")
-    assert call("stop", tmp_path / "run", "0.5")["exit_code"] == -9
+    start(tmp_path / "runs" / "r", script)
+    wait_until(lambda: (tmp_path / "runs" / "r" / "log.txt").read_text() == "1\n")
+    assert call("stop", tmp_path / "runs" / "r", "0.5")["exit_code"] == 137
 
 
 def test_a_command_that_does_not_exist_is_told(tmp_path: Path) -> None:
     spec = {"argv": ["/no/such/program"], "cwd": str(tmp_path), "env": {}}
-    answer = call("start", tmp_path / "run", stdin=spec)
+    answer = call("start", tmp_path / "runs" / "r", stdin=spec)
     assert answer["state"] == "failed"
-    assert "/no/such/program" in answer["reason"]
+    assert "/no/such/program" in answer["refused"]

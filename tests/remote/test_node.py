@@ -13,7 +13,7 @@ import pytest
 from provision.base import NodeSpec, VolumeSpec
 from provision.clouds.local import LocalCloud
 from remote import shell
-from remote.agent import read_manifest
+from remote.agent.files import read_manifest
 from remote.calls import install_agent
 from remote.engines import Command, JobSpec, list_engines, load_engine
 from remote.errors import CommandFailed, HostKeyRefused, TransferError, Unreachable

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from remote.agent import read_manifest
+from remote.agent.files import read_manifest
 from remote.calls import install_agent
 from remote.fetch import fetch_folder
 from remote.follow import Chunk, follow_job

@@ -1,0 +1,181 @@
+"""Two ways to run the trainer under the supervisor: a process of its own, or a container.
+
+Both have `start`, `wait` for at most a time, `stop` with a grace, and `remove` what is left.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import Any, Protocol
+
+ENGINE_PATIENCE_S = 120.0
+ENGINE_PAUSE_S = 1.0
+KILLED = 137
+LOG_TAIL_LINES = 50
+
+
+class StartError(Exception):
+    """The trainer could not be started."""
+
+
+class Runner(Protocol):
+    """What the supervisor asks of either."""
+
+    def start(self) -> int: ...
+
+    def wait(self, timeout_s: float) -> int | None: ...
+
+    def stop(self, grace_s: float) -> None: ...
+
+    def remove(self) -> None: ...
+
+
+def make_runner(spec: dict[str, Any]) -> Runner:
+    """The runner that a job's spec asks for."""
+    return ContainerRunner(spec["container"]) if spec.get("container") else ProcessRunner(spec)
+
+
+class ProcessRunner:
+    """The trainer as a process, in a session of its own."""
+
+    def __init__(self, spec: dict[str, Any]) -> None:
+        self._spec = spec
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> int:
+        """The trainer's process id."""
+        try:
+            self._process = subprocess.Popen(
+                self._spec["argv"],
+                cwd=self._spec["cwd"],
+                env={**os.environ, **self._spec["env"]},
+                stdin=subprocess.DEVNULL,
+                close_fds=True,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise StartError(str(error)) from error
+        return self._process.pid
+
+    def wait(self, timeout_s: float) -> int | None:
+        """The exit code, 128 + N after signal N; None when it runs on."""
+        assert self._process
+        try:
+            code = self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            return None
+        return code if code >= 0 else 128 - code
+
+    def stop(self, grace_s: float) -> None:
+        """SIGTERM, and SIGKILL after the grace; returns when it has ended."""
+        assert self._process
+        for number, patience_s in ((signal.SIGTERM, grace_s), (signal.SIGKILL, 10.0)):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, number)
+            if self.wait(patience_s) is not None:
+                return
+
+    def remove(self) -> None:
+        """Nothing is left of a process; what it started goes with its group."""
+        if self._process:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+
+
+class ContainerRunner:
+    """The trainer in a detached container, driven by the engine's command lines.
+
+    `commands` has start, wait, state, stop, remove and logs, each an argv; wait prints the exit
+    code, state prints JSON with Running and ExitCode.
+    """
+
+    def __init__(self, commands: dict[str, Any]) -> None:
+        self._commands = commands
+        self._waiter: subprocess.Popen[bytes] | None = None
+        self._silent_since: float | None = None
+
+    def start(self) -> int:
+        """Start the container, in place of one that may be left over. The id is of no process."""
+        self.remove()
+        result = self._call("start")
+        if result.returncode:
+            raise StartError(_last_line(result.stderr))
+        return 0
+
+    def wait(self, timeout_s: float) -> int | None:
+        """The exit code; None when it runs on, or when the engine is silent for the moment.
+
+        The word of `wait` is not enough: the engine may have been killed, or may have started the
+        container anew. The container's own state decides.
+        """
+        if self._waiter is None:
+            self._waiter = subprocess.Popen(
+                self._commands["wait"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+            )
+        try:
+            self._waiter.communicate(timeout=timeout_s)
+        except subprocess.TimeoutExpired:
+            return None
+        self._waiter = None
+        return self._read_end()
+
+    def _read_end(self) -> int | None:
+        result = self._call("state")
+        if result.returncode:
+            return self._bear_silence()
+        self._silent_since = None
+        state = json.loads(result.stdout)
+        if state["Running"]:
+            time.sleep(ENGINE_PAUSE_S)  # or a waiter that fails at once would be asked for ever
+            return None
+        self._copy_log()
+        return int(state["ExitCode"]) & 0xFF
+
+    def _bear_silence(self) -> int | None:
+        """An engine that is being restarted does not answer for a while."""
+        now = time.monotonic()
+        self._silent_since = now if self._silent_since is None else self._silent_since
+        if now - self._silent_since < ENGINE_PATIENCE_S:
+            time.sleep(ENGINE_PAUSE_S)
+            return None
+        print("segaway: the container engine does not answer any more.", flush=True)
+        return KILLED
+
+    def _copy_log(self) -> None:
+        """What the container itself wrote; the trainer's own words are in log.txt already."""
+        result = self._call("logs")
+        lines = (result.stdout + result.stderr).splitlines()[-LOG_TAIL_LINES:]
+        with contextlib.suppress(OSError):
+            sys.stdout.buffer.write(b"".join(line + b"\n" for line in lines))
+            sys.stdout.buffer.flush()
+
+    def stop(self, grace_s: float) -> None:
+        """SIGTERM, and SIGKILL after the grace; returns when it has ended."""
+        grace = str(round(grace_s))
+        self._call("stop", [part.replace("GRACE_S", grace) for part in self._commands["stop"]])
+
+    def remove(self) -> None:
+        """No container of that name is there, running or not."""
+        self._call("remove")
+
+    def _call(self, name: str, argv: list[str] | None = None) -> subprocess.CompletedProcess[bytes]:
+        try:
+            return subprocess.run(
+                argv or self._commands[name],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                check=False,
+            )
+        except OSError as error:
+            raise StartError(str(error)) from error
+
+
+def _last_line(text: bytes) -> str:
+    lines = text.decode(errors="replace").strip().splitlines()
+    return lines[-1] if lines else "the engine said nothing"
