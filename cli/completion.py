@@ -46,3 +46,11 @@ def list_model_names() -> list[str]:
     from train.config import list_models
 
     return list_models()
+
+
+def list_engine_names() -> list[str]:
+    """The engines."""
+    from remote.engines import list_engines
+    from remote.job import AUTO
+
+    return [AUTO, *list_engines()]

@@ -5,7 +5,7 @@ import tomllib
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -35,6 +35,27 @@ class Settings(BaseModel):
     crop: int = Field(256, ge=32, le=4096, description="Side of the square training crop, px.")
     batch: int = Field(8, ge=1, description="Images per optimiser step.")
     seed: int = Field(0, ge=0, lt=2**32, description="Seed of weights, order and augmentation.")
+    engine: Literal["auto", "docker", "podman", "process"] = Field(
+        "auto", description="What runs the trainer; auto: podman, docker or process, as there is."
+    )
+    image: str = Field(
+        "", description="Published image of the trainer, instead of one built on the node."
+    )
+    base_image: str = Field(
+        "", description="Image with Python and torch that the trainer's is built from."
+    )
+    memory: Annotated[float, Field(ge=0.0625)] | None = Field(
+        None, description="GiB that the trainer's container may use."
+    )
+    retries: int = Field(
+        0, ge=0, le=100, description="Times that a trainer which failed is started again."
+    )
+    live_share: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="Share of the link for results that come home during training; 0: none do.",
+    )
     max_cost: Annotated[float, Field(gt=0)] | None = Field(
         None, description="USD that the run may cost at most; becomes its deadline."
     )

@@ -1,6 +1,5 @@
 """What the commands do with a run: begin it, go on with it, one step of it."""
 
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,16 +8,18 @@ from typing import Any
 from cli import flow
 from cli.config import Settings, find_home, load_settings
 from cli.console import Console, format_duration
-from cli.errors import RunError
+from cli.errors import ConfigError, RunError
 from cli.preparation import plan_preparation, prepare_dataset, summarise_dataset
 from cli.preview import preview_run, preview_session, show_preview
 from cli.session import Session, guard, open_ledger, open_session
 from cli.summary import describe_state, read_progress, show_metrics, show_run, summarise
+from cli.training import ENGINE_KEYS, TRAINING_KEYS
 from provision.clouds import open_cloud
 from provision.ledger import Ledger
-from remote.errors import RemoteError
 from train.config import list_models
 from train.data.dataset import Dataset
+
+RESUMABLE = (*ENGINE_KEYS, "live_share", "max_cost", "max_hours")
 
 
 def launch_run(
@@ -43,17 +44,30 @@ def preview_launch(source: Path, settings: Settings, console: Console, name: str
     show_preview(preview_run(preparation, settings, home, name), console)
 
 
-def resume_run(run_id: str, console: Console, detach: bool, dry_run: bool) -> None:
-    """The rest of a run, whatever stopped it."""
+def resume_run(
+    run_id: str, flags: dict[str, Any], console: Console, detach: bool, dry_run: bool
+) -> None:
+    """The rest of a run, whatever stopped it; on a new node, where it has none any more.
+
+    Raises:
+        ConfigError: a flag would change what is trained.
+        RunError: the run is down and nothing of it came home.
+    """
+    given = {key: value for key, value in flags.items() if value is not None}
+    if fixed := [key for key in given if key not in RESUMABLE]:
+        name = fixed[0].replace("_", "-")
+        raise ConfigError(
+            f"A run goes on as it began: --{name} cannot be changed.",
+            fix="segaway run DATASET begins a new one with it.",
+        )
+    load_settings(given)
     if dry_run:
-        return _preview_steps(run_id, console, ("sync", "train", "watch", "fetch", "teardown"))
+        return preview_steps(run_id, console, ("sync", "train", "watch", "fetch", "teardown"))
     with open_session(run_id, console) as session:
-        if session.run.is_open:
+        if session.record.get("metrics") is None or session.run.is_open:
+            session.update(settings={**session.record["settings"], **given})
+            flow.reopen(session)
             flow.carry_out(session, detach)
-        elif not session.record.get("metrics"):
-            raise RunError(
-                f"The run {session.run.id} is down, without results.", fix="segaway run DATASET"
-            )
         _conclude(session)
     return None
 
@@ -77,7 +91,7 @@ def do_step(
     """One verb on one run; the run's summary as the answer."""
     console = Console(as_json)
     if dry_run:
-        return _preview_steps(run_id, console, (step,))
+        return preview_steps(run_id, console, (step,))
     with open_session(run_id, console) as session:
         if step != "teardown" and not session.run.is_open:
             raise RunError(f"The run {session.run.id} is down.", fix="segaway run DATASET")
@@ -88,45 +102,19 @@ def do_step(
 
 def start_training(run_id: str | None, flags: dict[str, Any], dry_run: bool, as_json: bool) -> None:
     """`segaway train`: the flags become part of the run's record before the start."""
-    given = load_settings(flags).model_dump(mode="json", include=set(flow.TRAINING_KEYS))
-    check_model(given["model"])
+    known = load_settings(flags).model_dump(mode="json")
+    check_model(known["model"])
 
     def work(session: Session) -> None:
-        begun = session.record.get("job")
-        if not begun:  # one that has begun goes on as it began
-            old = {k: v for k, v in session.record["settings"].items() if k not in given}
-            new = {key: value for key, value in given.items() if value is not None}
-            session.update(settings={**old, **new})
+        # One that has begun trains what it began with.
+        keys = ENGINE_KEYS if session.record.get("job") else (*TRAINING_KEYS, *ENGINE_KEYS)
+        old = {k: v for k, v in session.record["settings"].items() if k not in keys}
+        new = {key: known[key] for key in keys if known[key] is not None}
+        session.update(settings={**old, **new})
         flow.train(session)
         session.console.say(f"Training; segaway attach {session.run.id} watches it.")
 
     do_step(run_id, "train", work, dry_run, as_json)
-
-
-def show_log(run_id: str | None, dry_run: bool, as_json: bool) -> None:
-    """The trainer's log: the node's where it answers, else the copy that came home."""
-    console = Console(as_json)
-    if dry_run:
-        return _preview_steps(run_id, console, ("logs",))
-    with open_session(run_id, console) as session:
-        content = _read_log(session)
-        console.answer({"run": session.run.id, "log": content.decode(errors="replace")})
-        if not as_json:
-            sys.stdout.buffer.write(content)
-    return None
-
-
-def _read_log(session: Session) -> bytes:
-    local = session.results / "log.txt"
-    try:
-        with session.host() as host:
-            return host.check(["cat", f"{session.run_path}/log.txt"])
-    except (RemoteError, RunError) as error:
-        if not local.exists():
-            raise RunError(
-                f"There is no log of {session.run.id} yet: {error}", fix="segaway train RUN"
-            ) from error
-        return local.read_bytes()
 
 
 def show_runs(console: Console, dry_run: bool) -> None:
@@ -221,7 +209,7 @@ def _report_step(session: Session, step: str) -> None:
         show_run(session, session.console)
 
 
-def _preview_steps(run_id: str | None, console: Console, steps: tuple[str, ...]) -> None:
+def preview_steps(run_id: str | None, console: Console, steps: tuple[str, ...]) -> None:
     """The dry run of steps of a run that exists."""
     with open_session(run_id, console) as session:
         previews = [preview_session(session, step) for step in steps]

@@ -9,6 +9,7 @@ from rich.live import Live
 from rich.text import Text
 
 from cli.console import Console, format_duration
+from cli.meter import Meter
 from remote.follow import Reconnecting
 from train.events import (
     Checkpoint,
@@ -45,7 +46,7 @@ class View:
         self._first: tuple[float, float] | None = None
         self._told = -PLAIN_STEP_S
         self._epochs = ""
-        self.last: Finished | Failed | None = None
+        self._meter = Meter()
 
     def __enter__(self) -> Self:
         if self._console.is_live:
@@ -60,9 +61,10 @@ class View:
     ) -> None:
         self._live.stop()
 
-    def recall(self, content: bytes) -> None:
-        """What was shown before, of events.jsonl: known again, not shown again."""
-        *lines, self._rest = content.split(b"\n")
+    def recall(self, events: bytes, telemetry: bytes = b"") -> None:
+        """What was shown before, of both files: known again, not shown again."""
+        self._meter.feed(telemetry)
+        *lines, self._rest = events.split(b"\n")
         for event in map(parse_event, lines):
             if isinstance(event, Started):
                 self._epochs = f"/{event.epochs}" if event.epochs else ""
@@ -75,6 +77,11 @@ class View:
         for line in lines:
             if event := parse_event(line):
                 self.show(event)
+
+    def feed_telemetry(self, content: bytes) -> None:
+        """Bytes of telemetry.csv, cut anywhere; a GPU that idles is said aloud."""
+        for text in self._meter.feed(content):
+            self._say(f"Warning: {text}")
 
     def show(self, event: Event) -> None:
         """One event."""
@@ -100,10 +107,8 @@ class View:
                 self._status(f"masks {event.done}/{event.total}", force=event.done == event.total)
             case Warned():
                 self._say(f"Warning: {event.message}")
-            case Finished() | Failed():
-                self.last = event
-            case Checkpoint():
-                pass
+            case Checkpoint() | Finished() | Failed():
+                pass  # the end is told by who watches, with what the supervisor knows of it
 
     def reconnecting(self, item: Reconnecting) -> None:
         """The link broke: say so, since when, and that training goes on."""
@@ -117,7 +122,7 @@ class View:
             f"{'━' * filled}{'─' * (BAR_WIDTH - filled)} {event.progress:4.0%}  epoch {event.epoch}"
             f"{self._epochs}  step {event.step}  loss {event.loss:.4f}{miou}  "
             f"{event.images_per_s:.1f} images/s  ETA {self._eta(event)}  "
-            f"{self._cost_usd():.2f} USD"
+            f"{self._cost_usd():.2f} USD  {self._meter.text}"
         )
 
     def _eta(self, event: Step) -> str:

@@ -5,7 +5,13 @@ from typing import Annotated, Optional
 
 import typer
 
-from cli.completion import complete_dataset, complete_run, list_cloud_names, list_model_names
+from cli.completion import (
+    complete_dataset,
+    complete_run,
+    list_cloud_names,
+    list_engine_names,
+    list_model_names,
+)
 
 Dataset = Annotated[
     Path,
@@ -32,6 +38,18 @@ Minutes = Annotated[float | None, typer.Option("--minutes", help="Training time,
 Crop = Annotated[int | None, typer.Option("--crop", help="Side of the training crop, px.")]
 Batch = Annotated[int | None, typer.Option("--batch", help="Images per optimiser step.")]
 Seed = Annotated[int | None, typer.Option("--seed", help="Same seed, same weights.")]
+Engine = Annotated[
+    str | None,
+    typer.Option("--engine", help="Runs the trainer.", autocompletion=list_engine_names),
+]
+Image = Annotated[str | None, typer.Option("--image", help="Published image of the trainer.")]
+BaseImage = Annotated[
+    str | None, typer.Option("--base-image", help="Image that the trainer's is built from.")
+]
+Memory = Annotated[float | None, typer.Option("--memory", help="GiB for the container.")]
+Retries = Annotated[
+    int | None, typer.Option("--retries", help="Times a failed trainer is started again.")
+]
 MaxCost = Annotated[float | None, typer.Option("--max-cost", help="USD that it may cost.")]
 MaxHours = Annotated[float | None, typer.Option("--max-hours", help="Hours until the deadline.")]
 Name = Annotated[str | None, typer.Option("--name", help="Beginning of the run's id.")]

@@ -14,18 +14,15 @@ def record_end(session: Session, status: JobStatus) -> None:
     metrics = outcome.metrics if isinstance(outcome, Finished) else session.record.get("metrics")
     error = None
     if status.state != "finished":
-        error = {"message": f"The training {_WORDS[status.state]}.", "fix": ""}
-        if isinstance(outcome, Failed) and status.state == "failed":
-            error = {"message": outcome.message, "fix": outcome.fix}
-        elif status.state == "failed":
-            error["message"] = f"The training failed with exit code {status.exit_code}."
+        message = status.message or f"The training {_WORDS[status.state]}."
+        error = {"message": message, "fix": status.fix}
     session.update("trained", job=job_record(status), metrics=metrics, error=error)
 
 
 _WORDS = {
     "stopped": "was stopped before its end",
     "failed": "failed",
-    "lost": "was killed, or its node restarted",
+    "lost": "is lost",
     "none": "never started",
 }
 
@@ -34,6 +31,8 @@ def job_record(status: JobStatus) -> dict[str, Any]:
     return {
         "state": status.state,
         "exit_code": status.exit_code,
+        "cause": status.cause,
+        "attempt": status.attempt,
         "started_s": status.started_s,
         "ended_s": status.ended_s,
     }

@@ -9,7 +9,9 @@ from cli import flow
 from cli.config import Settings
 from cli.console import Console, format_size
 from cli.preparation import Preparation, describe_preparation
+from cli.renting import node_spec, volume_spec
 from cli.session import Session, make_label, make_run_id, run_folder
+from cli.training import guess_engine, trainer_manifest, training_config, training_job
 from provision.base import Request
 from provision.clouds import open_cloud
 from provision.plan import Plan
@@ -38,7 +40,7 @@ def preview_run(
         _step("prepare", *does),
         _step("provision", requests=_requests(run_id, made, settings, home)),
         preview_sync(root, fingerprint, size),
-        preview_train(root, run_id, fingerprint, settings),
+        preview_train(root, run_id, fingerprint, settings, made.as_json()["offer"]),
         preview_watch(root, run_id),
         preview_fetch(root, run_id, settings.results / run_id),
         preview_teardown(run_id),
@@ -57,7 +59,7 @@ def preview_provision(settings: Settings, home: Path, name: str, data_bytes: int
 
 def preview_sync(root: str, fingerprint: str, size_bytes: int) -> Step:
     target = shell.dataset_path(root, fingerprint)
-    code = shell.trainer_path(root, flow.trainer_manifest())
+    code = shell.trainer_path(root, trainer_manifest())
     return _step(
         "sync",
         f"send what the volume lacks of {format_size(size_bytes)}",
@@ -71,13 +73,15 @@ def preview_sync(root: str, fingerprint: str, size_bytes: int) -> Step:
     )
 
 
-def preview_train(root: str, run_id: str, fingerprint: str, settings: Settings) -> Step:
-    job = flow.training_job(root, run_id, fingerprint)
-    command = load_engine(flow.ENGINE).build_command(job)
+def preview_train(
+    root: str, run_id: str, fingerprint: str, settings: Settings, offer: dict[str, Any]
+) -> Step:
+    job = training_job(root, run_id, fingerprint, settings, offer)
+    commands = load_engine(guess_engine(settings)).build_commands(job)
     return _step(
         "train",
-        *_commands(shell.call_agent(root, "start", job.run), command.argv),
-        config=flow.training_config(settings, job),
+        *_commands(*commands[:-1], shell.call_agent(root, "start", job.run), commands[-1]),
+        config=training_config(settings, job),
     )
 
 
@@ -106,7 +110,9 @@ def preview_session(session: Session, step: str) -> dict[str, Any]:
         size = load_dataset(Path(session.record["dataset_folder"])).size_bytes
         made = preview_sync(root, fingerprint, size)
     elif step == "train":
-        made = preview_train(root, run_id, fingerprint, session.settings)
+        made = preview_train(
+            root, run_id, fingerprint, session.settings, session.record["plan"]["offer"]
+        )
     elif step in ("watch", "logs"):
         made = preview_watch(root, run_id)
     elif step == "fetch":
@@ -143,11 +149,11 @@ def _requests(run_id: str, made: Plan, settings: Settings, home: Path) -> list[d
 
     cloud = open_cloud(settings.on, home, settings.model_dump())
     as_json, deadline_s = made.as_json(), time.time() + made.lifetime_s
-    node = flow.node_spec(
+    node = node_spec(
         run_id, as_json, run_folder(home, run_id), "ssh-ed25519 (made for the run)", deadline_s
     )
     requests: list[Request] = [
-        cloud.volume_request(flow.volume_spec(run_id, as_json)),
+        cloud.volume_request(volume_spec(run_id, as_json)),
         cloud.node_request(node),
     ]
     return [asdict(request) for request in requests]

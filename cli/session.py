@@ -69,8 +69,8 @@ class Session:
     def cloud(self) -> Provider:
         return open_cloud(self.run.cloud, self.home, self.settings.model_dump())
 
-    def host(self) -> Host:
-        """The node, not yet connected.
+    def address(self) -> Address:
+        """How the node is reached, and known.
 
         Raises:
             RunError: the run has no node.
@@ -82,7 +82,15 @@ class Session:
                 fix=f"segaway run --resume {self.run.id}, or segaway provision.",
             )
         key_path = self.folder / "client_key"
-        return Host(Address(node["host"], node["port"], node["user"], node["host_key"], key_path))
+        return Address(node["host"], node["port"], node["user"], node["host_key"], key_path)
+
+    def host(self) -> Host:
+        """The node, not yet connected.
+
+        Raises:
+            RunError: the run has no node.
+        """
+        return Host(self.address())
 
     def label(self, kind: Kind) -> str:
         """The name that the cloud knows a resource of this run by."""
@@ -93,6 +101,14 @@ class Session:
         if state and self.run.has_reached(state):
             state = None
         self.run = self.ledger.update_run(self.run.id, state, **record)
+
+    def rewind(self, state: State, **record: Any) -> None:
+        """Write to the run's record; from `state` on, everything is to be done again."""
+        self.run = self.ledger.update_run(self.run.id, state, **record)
+
+    def extend(self, deadline_s: float) -> None:
+        """Move the run's deadline, in the record."""
+        self.run = self.ledger.move_deadline(self.run.id, deadline_s)
 
     def refresh(self) -> None:
         """Read the record again: another process may have written to it."""

@@ -175,6 +175,12 @@ class Ledger:
             )
         return self.run(run_id)
 
+    def move_deadline(self, run_id: str, deadline_s: float) -> Run:
+        """Record when the run is to be over at the latest."""
+        with self._writing() as db:
+            db.execute("UPDATE runs SET deadline_s = ? WHERE id = ?", (deadline_s, run_id))
+        return self.run(run_id)
+
     def intend(self, run_id: str, kind: Kind, label: str, usd_per_hour: float) -> Resource:
         """Record that a resource is about to be made; the one recorded before, if there is one."""
         with self._writing() as db:

@@ -5,6 +5,7 @@ RemoteError
 ├── HostKeyRefused     the machine shows another host key than the run's record
 ├── CommandFailed      a command ended with a status other than 0
 ├── TransferError      files did not arrive as they were
+├── VolumeError        the volume cannot be used as it is
 └── JobError           the trainer cannot be started, or its supervisor is gone
 """
 
@@ -31,6 +32,10 @@ class CommandFailed(RemoteError):
 
 class TransferError(RemoteError):
     """Files could not be moved, or did not arrive as they were."""
+
+
+class VolumeError(RemoteError):
+    """The volume does not come, holds what is not ours, or cannot be mounted or unmounted."""
 
 
 class JobError(RemoteError):

@@ -1,15 +1,21 @@
 """Results down: only what is not here yet, verified by content hash."""
 
+import contextlib
 import json
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from remote import shell
-from remote.agent.files import BadTransfer, Manifest, find_lacking, unpack
+from remote.agent.files import CHUNK_BYTES, BadTransfer, Manifest, find_lacking, unpack
 from remote.calls import call_agent, check_answer
-from remote.errors import TransferError
-from remote.host import Host, Result
+from remote.errors import TransferError, Unreachable
+from remote.host import Host, Result, Stream
 from remote.sync import Progress
+
+CREDIT_BYTES = 2**17
+SILENCE_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -34,7 +40,8 @@ def fetch_folder(host: Host, root: str, source: str, target: Path, progress: Pro
         target.mkdir(parents=True, exist_ok=True)
         lacking = find_lacking(target, manifest)
         if lacking:
-            _receive(host, root, source, target, {p: manifest[p] for p in lacking}, progress)
+            wanted = {path: manifest[path] for path in lacking}
+            receive_files(host, root, source, target, wanted, progress)
     except BadTransfer as error:
         raise TransferError(
             f"Results of {source}: {error}.", fix="Repeat segaway fetch: it continues."
@@ -49,24 +56,72 @@ def fetch_folder(host: Host, root: str, source: str, target: Path, progress: Pro
     return Fetched(len(lacking), len(manifest), size)
 
 
-def _receive(
-    host: Host, root: str, source: str, target: Path, lacking: Manifest, progress: Progress
+def receive_files(
+    host: Host,
+    root: str,
+    source: str,
+    target: Path,
+    lacking: Manifest,
+    progress: Progress = lambda *_: None,
+    share: float = 1.0,
 ) -> None:
+    """Bring files of `source` to `target`, over a share of the link. Waits.
+
+    Raises:
+        BadTransfer: one did not arrive as it was; those before it have.
+    """
     files, size = len(lacking), sum(info["size"] for info in lacking.values())
 
     def report(done: int, received: int) -> None:
         progress(done, files, received, size)
 
-    with host.stream(shell.call_agent(root, "send", source)) as stream:
-        asked = {"paths": sorted(lacking), "credit_bytes": None}
+    with host.stream(shell.call_agent(root, "send", source), SILENCE_S) as stream:
+        credit_bytes = CREDIT_BYTES if share < 1 else None
+        asked = {"paths": sorted(lacking), "credit_bytes": credit_bytes}
         stream.write(json.dumps(asked).encode() + b"\n")
+        reader = PacedReader(stream, CREDIT_BYTES, share) if share < 1 else stream
         broken: BadTransfer | None = None
         try:
-            unpack(target, stream, report)
+            unpack(target, reader, report)
         except BadTransfer as error:
             broken = error
-        stream.read_all()
+        while reader.read():
+            pass  # what pads the stream: its writer is to end well
         code, errors = stream.wait()
         check_answer(host, "send", Result(code, b"", errors))
         if broken:
             raise broken
+
+
+class PacedReader:
+    """Reads a paced stream with a share of the link: rests after each credit as is due.
+
+    The other end is `remote.agent.files.PacedWriter`.
+    """
+
+    def __init__(
+        self,
+        stream: Stream,
+        credit_bytes: int,
+        share: float,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._stream, self._credit_bytes, self._rest = stream, credit_bytes, 1 / share - 1
+        self._clock, self._sleep = clock, sleep
+        self._left = 0
+        self._asked_s = clock()
+
+    def read(self, size: int = CHUNK_BYTES) -> bytes:
+        """Up to `size` bytes; empty at the end."""
+        if not self._left:
+            self._sleep(self._rest * (self._clock() - self._asked_s))
+            self._ask()
+        content = self._stream.read(min(size, self._left))
+        self._left -= len(content)
+        return content
+
+    def _ask(self) -> None:
+        self._asked_s, self._left = self._clock(), self._credit_bytes
+        with contextlib.suppress(Unreachable):  # at the stream's end nobody listens any more
+            self._stream.write(b".")

@@ -12,7 +12,7 @@ from remote.errors import Unreachable
 from remote.host import Host, Stream
 from remote.job import JobStatus, parse_status
 
-FILES = ("events.jsonl", "log.txt")
+FILES = ("events.jsonl", "log.txt", "telemetry.csv")
 SILENCE_S = 15.0
 BACKOFF_S = (0.5, 30.0)
 

@@ -127,6 +127,16 @@ class Host:
             self._connection.close()
             self._connection = None
 
+    def connect(self) -> None:
+        """Connect now, rather than at first use."""
+        with _wrap_errors(self.address):
+            self._open_transport()
+
+    def move(self, address: Address) -> None:
+        """From now on, the machine is at `address`."""
+        self.address = address
+        self.close()
+
     def run(self, argv: Sequence[str], stdin: bytes = b"", timeout_s: float = 600.0) -> Result:
         """Run a command and wait for its end, whatever its status."""
         with self.stream(argv, timeout_s) as stream:

@@ -1,6 +1,7 @@
 """Start, status and stop of a job that outlives the connection."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -12,6 +13,8 @@ from remote.host import Host
 
 CONFIG = "config.json"
 STOP_GRACE_S = 30.0
+AUTO = "auto"
+PREFERRED = ("podman", "docker", "process")
 
 
 @dataclass(frozen=True)
@@ -42,23 +45,54 @@ def parse_status(answer: dict[str, Any]) -> JobStatus:
     return JobStatus(**known)
 
 
-def start_job(
-    host: Host, root: str, spec: JobSpec, engine: str, config: dict[str, Any]
-) -> JobStatus:
-    """Start the trainer detached from this connection; returns at once.
-
-    Safe to repeat: a running job is left running, a finished one finished; one that was stopped,
-    failed or lost goes on from its last checkpoint.
+def choose_engine(host: Host, spec: JobSpec, wanted: str = AUTO) -> str:
+    """The engine that is wanted, or the first that the node can run the trainer with. Waits.
 
     Raises:
-        JobError: the engine cannot run there, or the trainer's process cannot be started.
+        JobError: what the one, or the best of those that the node has, lacks.
     """
-    found = load_engine(engine)
-    found.check(host)
+    if wanted != AUTO:
+        load_engine(wanted).check(host, spec)
+        return wanted
+    refusal: JobError | None = None
+    for name in PREFERRED:
+        engine = load_engine(name)
+        try:
+            if engine.is_there(host, spec):
+                engine.check(host, spec)
+                return name
+        except JobError as error:
+            refusal = refusal or error
+    raise refusal or JobError(
+        f"{host.address} has no engine to run the trainer with: {', '.join(PREFERRED)}.",
+        fix="Install podman there, or take another plan.",
+    )
+
+
+def start_job(
+    host: Host,
+    spec: JobSpec,
+    engine: str,
+    config: dict[str, Any],
+    say: Callable[[str], None] = lambda _: None,
+) -> JobStatus:
+    """Start the trainer detached from this connection; returns when it has begun.
+
+    Safe to repeat: a running job is left running, a finished one finished; one that was stopped,
+    failed or lost goes on from its last checkpoint. `say` is told of what takes long.
+
+    Raises:
+        JobError: the image cannot be had, or the trainer cannot be started.
+    """
+    status = read_status(host, spec.root, spec.run)
+    if status.state in ("running", "finished"):
+        return status
+    if load_engine(engine).ensure_image(host, spec):
+        say("The trainer's image is made; the next run on this volume finds it.")
     host.check(shell.make_folder(spec.run))
     host.put(spec.config, json.dumps(config, indent=1).encode())
-    command = found.build_command(spec).as_json()
-    answer = call_agent(host, root, "start", spec.run, stdin=command)
+    job = load_engine(engine).build_job(spec)
+    answer = call_agent(host, spec.root, "start", spec.run, stdin=job)
     if "refused" in answer:
         raise JobError(
             f"The trainer could not be started on {host.address}: {answer['refused']}.",

@@ -10,6 +10,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 PYTHON = "python3"
+FILESYSTEM = "ext4"
+BLANK_BYTES = 2**24
 AGENT_FOLDER = Path(__file__).parent / "agent"
 AGENT_PACKAGE = "segaway_agent"
 AGENT_MAIN = f"import sys; from {AGENT_PACKAGE}.main import main; sys.exit(main(sys.argv[1:]))\n"
@@ -52,6 +54,59 @@ def run_path(root: str, run: str) -> str:
 
 def make_folder(path: str) -> list[str]:
     return ["mkdir", "-p", path]
+
+
+def has_device(path: str) -> list[str]:
+    """Ends with 0 where there is a block device."""
+    return ["test", "-b", path]
+
+
+def resolve_path(path: str) -> list[str]:
+    return ["readlink", "-f", path]
+
+
+def find_mounted(folder: str) -> list[str]:
+    """Prints the device that is mounted there, if one is."""
+    return ["findmnt", "--noheadings", "--first-only", "--output", "SOURCE", "--mountpoint", folder]
+
+
+def probe_device(device: str) -> list[str]:
+    """Prints what file system or partition table the device has; ends with 2 where none.
+
+    It reads the device itself: blkid's cache may remember what is gone.
+    """
+    return ["blkid", "-p", "-o", "value", "-s", "TYPE", "-s", "PTTYPE", device]
+
+
+def find_content(device: str) -> list[str]:
+    """Ends with 0 where the device begins with nothing but zeros."""
+    return ["cmp", "--silent", f"--bytes={BLANK_BYTES}", device, "/dev/zero"]
+
+
+def make_filesystem(device: str) -> list[str]:
+    """A part is kept for root: a trainer that fills the disk is still reported."""
+    return [f"mkfs.{FILESYSTEM}", "-q", "-m", "1", "-L", "segaway", device]
+
+
+def remember_mount(device: str, folder: str) -> list[str]:
+    """Mount it at each boot, and boot without it where it is missing."""
+    line = f"{device} {folder} {FILESYSTEM} defaults,noatime,nofail 0 2"
+    script = 'grep -qsxF "$0" /etc/fstab || printf "%s\\n" "$0" >> /etc/fstab'
+    return ["sh", "-c", script, line]
+
+
+def mount_folder(folder: str) -> list[str]:
+    return ["mount", folder]
+
+
+def close_folder(folder: str) -> list[str]:
+    """Nobody but its owner sees what is in it."""
+    return ["chmod", "700", folder]
+
+
+def unmount_folder(folder: str) -> list[str]:
+    """With what a container engine has mounted below."""
+    return ["umount", "--recursive", folder]
 
 
 def call_agent(root: str, verb: str, *arguments: str) -> list[str]:

@@ -5,6 +5,7 @@ with `parse_event`. A reader skips kinds that it does not know, so that an old l
 a new trainer.
 """
 
+import fcntl
 import os
 import time
 from collections.abc import Callable
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from train.errors import Cause, TrainError
 
 
 class _Event(BaseModel):
@@ -100,6 +103,7 @@ class Failed(_Event):
     kind: Literal["failed"] = "failed"
     message: str
     fix: str
+    cause: Cause = "internal"
 
 
 Event = Started | Step | Epoch | Checkpoint | Image | Warned | Finished | Failed
@@ -115,11 +119,23 @@ def parse_event(line: str | bytes) -> Event | None:
 
 
 class EventLog:
-    """Appends events to a file; each line is one write, so that no reader sees half of one."""
+    """Appends events to a file; each line is one write, so that no reader sees half of one.
+
+    Raises:
+        TrainError: another trainer writes to it; or nobody may.
+    """
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
-        self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            self._fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise TrainError(
+                f"Another trainer is writing to {path.parent}.",
+                fix="Wait for it, or give this one another output folder.",
+            ) from error
+        self._end_line()
 
     def emit(self, event: Event) -> None:
         """Write `event`, stamped with the time."""
@@ -128,3 +144,9 @@ class EventLog:
 
     def close(self) -> None:
         os.close(self._fd)
+
+    def _end_line(self) -> None:
+        """Close a line that a trainer left open when the disk was full, or when it was killed."""
+        size = os.fstat(self._fd).st_size
+        if size and os.pread(self._fd, 1, size - 1) != b"\n":
+            os.write(self._fd, b"\n")

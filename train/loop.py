@@ -20,7 +20,7 @@ from train.errors import TrainError
 from train.events import EventLog
 from train.losses import jaccard_loss
 from train.models import build_model
-from train.predict import evaluate, predict_masks, to_input
+from train.predict import evaluate, predict_masks, to_input, write_samples
 from train.report import make_row, write_metrics_csv, write_metrics_json, write_report
 from train.schedule import lr_factor
 from train.state import Progress, load_checkpoint, save_checkpoint
@@ -165,6 +165,7 @@ def train(config: TrainConfig, log: EventLog) -> dict[str, float]:
             save(best)
         save(last)
         write_metrics_csv(config.output / "metrics.csv", progress.rows)
+        write_samples(model, dataset, config.dataset, config.output, device)
         log.emit(
             events.Epoch(
                 epoch=epoch + 1,

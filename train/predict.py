@@ -14,6 +14,8 @@ from train.data.samples import prefetch, read_image, read_pair
 from train.metrics import ConfusionMatrix, Scores
 
 PREDICTIONS = "predictions"
+SAMPLES = "samples"
+SAMPLE_COUNT = 4
 
 
 def to_input(images_NHWC: NDArray[np.uint8], device: torch.device) -> Tensor:
@@ -48,6 +50,28 @@ def evaluate(
         check()
         matrix.update(predict_ids(model, image, device), torch.from_numpy(ids.copy()).to(device))
     return matrix.scores()
+
+
+def write_samples(
+    model: nn.Module,
+    dataset: Dataset,
+    folder: Path,
+    output: Path,
+    device: torch.device,
+) -> None:
+    """Write `samples/ID.png`, the masks of the first few validation images as the model sees them.
+
+    Each is replaced as a whole: they are looked at, and sent home, while training goes on.
+    """
+    model.eval()
+    (output / SAMPLES).mkdir(exist_ok=True)
+    colors = [info.color for info in dataset.classes]
+    for sample in dataset.lists["val"][:SAMPLE_COUNT]:
+        ids = predict_ids(model, read_image(folder / sample.image), device).cpu().numpy()
+        path = output / SAMPLES / f"{sample.id}.png"
+        partial = path.with_name(path.name + ".partial")
+        write_mask(partial, ids.astype(np.uint8), colors)
+        partial.replace(path)
 
 
 def predict_masks(

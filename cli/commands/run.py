@@ -31,6 +31,11 @@ def command(
     crop: options.Crop = None,
     batch: options.Batch = None,
     seed: options.Seed = None,
+    engine: options.Engine = None,
+    image: options.Image = None,
+    base_image: options.BaseImage = None,
+    memory: options.Memory = None,
+    retries: options.Retries = None,
     max_cost: options.MaxCost = None,
     max_hours: options.MaxHours = None,
     name: options.Name = None,
@@ -50,26 +55,29 @@ def command(
     from cli.errors import ConfigError
     from cli.launch import launch_run, preview_launch, resume_run
 
-    settings = load_settings(
-        {
-            "on": on,
-            "model": model,
-            "epochs": epochs,
-            "minutes": minutes,
-            "crop": crop,
-            "batch": batch,
-            "seed": seed,
-            "max_cost": max_cost,
-            "max_hours": max_hours,
-            "results": results,
-        }
-    )
+    flags = {
+        "on": on,
+        "model": model,
+        "epochs": epochs,
+        "minutes": minutes,
+        "crop": crop,
+        "batch": batch,
+        "seed": seed,
+        "engine": engine,
+        "image": image,
+        "base_image": base_image,
+        "memory": memory,
+        "retries": retries,
+        "max_cost": max_cost,
+        "max_hours": max_hours,
+        "results": results,
+    }
     console = Console(json)
     if (dataset is None) == (resume is None):
         raise ConfigError("Give a DATASET or --resume RUN, one of them.", fix="segaway run --help")
     if resume:
-        resume_run(resume, console, detach, dry_run)
+        resume_run(resume, {**flags, "name": name}, console, detach, dry_run)
     elif dataset and dry_run:
-        preview_launch(dataset, settings, console, name)
+        preview_launch(dataset, load_settings(flags), console, name)
     elif dataset:
-        launch_run(dataset, settings, console, name, detach)
+        launch_run(dataset, load_settings(flags), console, name, detach)

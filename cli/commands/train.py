@@ -11,6 +11,11 @@ def command(
     crop: options.Crop = None,
     batch: options.Batch = None,
     seed: options.Seed = None,
+    engine: options.Engine = None,
+    image: options.Image = None,
+    base_image: options.BaseImage = None,
+    memory: options.Memory = None,
+    retries: options.Retries = None,
     dry_run: options.DryRun = False,
     json: options.Json = False,
 ) -> None:
@@ -27,5 +32,10 @@ def command(
         "crop": crop,
         "batch": batch,
         "seed": seed,
+        "engine": engine,
+        "image": image,
+        "base_image": base_image,
+        "memory": memory,
+        "retries": retries,
     }
     start_training(run, flags, dry_run, json)

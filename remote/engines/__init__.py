@@ -1,47 +1,87 @@
 """Ways to run the trainer, one file each, found by file name.
 
-An engine is a module with two functions:
-
-    check(host) -> None          raises JobError where it cannot run there; waits
-    build_command(spec)          the trainer's command, pure; what the supervisor will run
+An engine is a module with an object `engine`, which keeps the promises of `Engine`. All that
+starts, watches, stops and explains a job is one value, `Engine.build_job`: with it, the supervisor
+on the node needs no laptop any more.
 """
 
 import importlib
 import pkgutil
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from remote.host import Host
+
+if TYPE_CHECKING:
+    from remote.containers import Image
+
+TRAINER_UID = 10001
+"""Who the trainer is in its container, where a root of the node starts it."""
 
 
 @dataclass(frozen=True)
 class JobSpec:
-    """Where on the node the trainer's code, its config, its data and its output lie."""
+    """What a training is run with; paths are the node's, and absolute.
 
+    `uid` is the node's user that we come as. `memory_gib` is the limit that was asked for; without
+    one, a container may have most of `node_memory_gib`; 0 is no limit, and unknown.
+    """
+
+    run_id: str
+    root: str
     code: str
     config: str
     dataset: str
     run: str
-
-
-@dataclass(frozen=True)
-class Command:
-    """What the supervisor runs."""
-
-    argv: list[str]
-    cwd: str
-    env: dict[str, str]
-
-    def as_json(self) -> dict[str, Any]:
-        return {"argv": self.argv, "cwd": self.cwd, "env": self.env}
+    uid: int = 0
+    gpus: int = 0
+    memory_gib: float = 0.0
+    node_memory_gib: float = 0.0
+    image: str = ""
+    base_image: str = ""
+    retries: int = 0
 
 
 class Engine(Protocol):
     """What a file of this folder offers."""
 
-    def check(self, host: Host) -> None: ...
+    def is_there(self, host: Host, spec: JobSpec) -> bool:
+        """Whether the node has it at all. Waits."""
+        ...
 
-    def build_command(self, spec: JobSpec) -> Command: ...
+    def check(self, host: Host, spec: JobSpec) -> None:
+        """Nothing, where the trainer can run, on the GPUs that the spec asks for. Waits.
+
+        Raises:
+            JobError: what is missing there, and what mends it.
+        """
+        ...
+
+    def ensure_image(self, host: Host, spec: JobSpec) -> bool:
+        """Whether the image had to be made or pulled; it is there afterwards. Waits.
+
+        Safe to repeat: an image that is there is never made again.
+
+        Raises:
+            JobError: it cannot be had; the engine's last words.
+        """
+        ...
+
+    def build_commands(self, spec: JobSpec) -> list[list[str]]:
+        """What is sent to make the image and to start the trainer, for people to read. Pure."""
+        ...
+
+    def build_job(self, spec: JobSpec) -> dict[str, Any]:
+        """The job for the node's supervisor. Pure."""
+        ...
+
+
+class ContainerEngine(Engine, Protocol):
+    """An engine that has images."""
+
+    def list_images(self, host: Host, spec: JobSpec) -> "list[Image]":
+        """The trainer's images on the node. Waits."""
+        ...
 
 
 def list_engines() -> list[str]:
@@ -50,5 +90,5 @@ def list_engines() -> list[str]:
 
 
 def load_engine(name: str) -> Engine:
-    """The engine called `name`: a module, which has the protocol's two functions."""
-    return cast(Engine, importlib.import_module(f"{__name__}.{name}"))
+    """The engine called `name`."""
+    return cast(Engine, importlib.import_module(f"{__name__}.{name}").engine)

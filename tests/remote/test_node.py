@@ -15,7 +15,6 @@ from provision.clouds.local import LocalCloud
 from remote import shell
 from remote.agent.files import read_manifest
 from remote.calls import install_agent
-from remote.engines import Command, JobSpec, list_engines, load_engine
 from remote.errors import CommandFailed, HostKeyRefused, TransferError, Unreachable
 from remote.fetch import fetch_folder
 from remote.follow import Chunk, Reconnecting, follow_job
@@ -196,9 +195,9 @@ def test_a_full_disk_is_said_on_either_side(host: Host, root: str, tmp_path: Pat
 def start(host: Host, root: str, run: str, script: str) -> None:
     import json
 
-    command = Command(["sh", "-c", script], root, {})
+    job = {"argv": ["sh", "-c", script], "cwd": root, "env": {}}
     argv = shell.call_agent(root, "start", shell.run_path(root, run))
-    host.check(argv, json.dumps(command.as_json()).encode())
+    host.check(argv, json.dumps(job).encode())
 
 
 def test_following_survives_a_cut_link_with_each_byte_once(host: Host, root: str) -> None:
@@ -240,18 +239,3 @@ def test_following_gives_up_after_its_patience(node: tuple[Address, str]) -> Non
     with pytest.raises(Unreachable):
         list(items)
     assert now[0] > 30
-
-
-@pytest.mark.parametrize("name", list_engines())
-def test_every_engine_builds_one_command(name: str) -> None:
-    spec = JobSpec("/vol/trainer/1", "/vol/runs/r/config.json", "/vol/datasets/d", "/vol/runs/r")
-    command = load_engine(name).build_command(spec)
-    assert command == load_engine(name).build_command(spec)
-    assert all(isinstance(part, str) for part in command.argv)
-
-
-def test_the_process_engine_runs_the_synced_code() -> None:
-    spec = JobSpec("/vol/trainer/1", "/vol/runs/r/config.json", "/vol/datasets/d", "/vol/runs/r")
-    command = load_engine("process").build_command(spec)
-    assert command.argv == ["python3", "-m", "train", "/vol/runs/r/config.json"]
-    assert command.cwd == "/vol/trainer/1"

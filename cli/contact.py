@@ -1,0 +1,58 @@
+"""The node, wherever it is now: its address may change while a run lasts."""
+
+import contextlib
+from collections.abc import Iterator
+
+from cli.session import Session
+from provision.base import CloudError, NodeLost
+from remote.errors import Unreachable
+from remote.host import Host
+
+
+@contextlib.contextmanager
+def connect(session: Session) -> Iterator[Host]:
+    """The run's node, connected; found anew through its cloud where its old address is silent.
+
+    Raises:
+        Unreachable: it does not answer.
+        NodeLost: its cloud does not know it any more.
+        RunError: the run has no node.
+    """
+    with session.host() as host:
+        try:
+            host.connect()
+        except Unreachable:
+            if not locate_node(session, host):
+                raise
+            host.connect()
+        yield host
+
+
+def locate_node(session: Session, *hosts: Host) -> bool:
+    """Whether the node is at another address now; the record and `hosts` know it then.
+
+    Raises:
+        NodeLost: its cloud does not know it any more.
+    """
+    label = session.label("node")
+    try:
+        node = session.cloud().find_node(label)
+    except CloudError:
+        return False  # this machine may be offline, cloud and all: nothing is known
+    if node is None:
+        raise NodeLost(
+            f"The node {label} is gone. What came home until then is in {session.results}.",
+            fix="segaway run --resume RUN goes on from the last checkpoint, on a new node; "
+            "segaway down RUN --discard ends the run.",
+        )
+    session.refresh()
+    known = session.record["node"]
+    now = {"host": node.host or known["host"], "port": node.port or known["port"]}
+    moved = now != {key: known[key] for key in now}
+    if moved:
+        session.update(node={**known, **now})
+    for host in hosts:
+        if host.address != session.address():
+            host.move(session.address())
+            moved = True
+    return moved
