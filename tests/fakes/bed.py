@@ -1,0 +1,143 @@
+"""The test bed: nodes that are nearly machines, and volumes that outlive them, on this machine.
+
+A node can die, boot again, move, fill up, and lose its link (`nodes.py`). All that is known of a
+bed lies in its folder, so that every process that opens it sees the same.
+"""
+
+import os
+import secrets
+import shutil
+from pathlib import Path
+
+from tests.fakes import links, volumes
+from tests.fakes.images import ensure_image
+from tests.fakes.nodes import SYSTEM_PATH, BedNode, lock_bed
+from tests.fakes.processes import sweep_cgroups
+
+PROGRAMS = (
+    *("ip", "iptables", "losetup", "nsenter", "unshare", "tc", "mkfs.ext4", "blkid"),
+    *("podman", "runc", "/usr/sbin/sshd"),
+)
+
+
+def find_obstacle() -> str:
+    """Why there can be no test bed here; empty where there can."""
+    if os.geteuid() != 0:
+        return "the test bed needs root"
+    missing = [name for name in PROGRAMS if not shutil.which(name, path=SYSTEM_PATH)]
+    if missing:
+        return f"the test bed needs {', '.join(missing)}: sh tests/system.sh"
+    return "" if Path("/dev/loop-control").exists() else "the test bed needs loop devices"
+
+
+class Bed:
+    """Nodes and volumes, by label, in a folder. To make one does nothing."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder.absolute()
+
+    def create_volume(self, label: str, size_mib: int = 1024) -> None:
+        """A blank disk. Raises FileExistsError where there is one with that label."""
+        volumes.make_volume(self._volume(label), size_mib)
+
+    def destroy_volume(self, label: str) -> None:
+        """Its data is gone for good. Raises OSError while it is attached to a living node."""
+        path = self._volume(label)
+        with lock_bed(self.folder):
+            if path.exists():
+                self._free_volume(label)
+                path.unlink()
+
+    def find_volume(self, label: str) -> Path | None:
+        """The file that the volume is; None where there is none."""
+        path = self._volume(label)
+        return path if path.exists() else None
+
+    def volumes(self) -> list[str]:
+        """The labels of the volumes."""
+        return sorted(path.name for path in (self.folder / "volumes").glob("[!.]*"))
+
+    def start_node(
+        self,
+        label: str,
+        host_key: Path,
+        authorized_key: str,
+        volume_label: str | None = None,
+        deadline_s: float = float("inf"),
+    ) -> BedNode:
+        """A node that boots; `wait_up` waits for it. A dead one with that label gives way.
+
+        Raises:
+            FileExistsError: a node with that label lives.
+            OSError: the volume is attached to another one, or there is none.
+        """
+        store = ensure_image()
+        with lock_bed(self.folder):
+            if self.find_node(label):
+                raise FileExistsError(f"there is a node {label}")
+            self._remove_node(label)
+            if volume_label:
+                self._free_volume(volume_label)
+            node = BedNode(self.folder, label)
+            (node.folder / "disk").mkdir(parents=True)
+            number = links.take_number(node.folder)
+            node.write("record", {"number": number, "address": number, "volume": volume_label})
+            links.make_link(number)
+            if volume_label:
+                node.write("record", {"loop": volumes.attach_volume(self._volume(volume_label))})
+            node.set_deadline(deadline_s)
+            node.prepare(host_key.read_text(), authorized_key, store)
+            node.boot()
+        return node
+
+    def find_node(self, label: str) -> BedNode | None:
+        """The node, booting or up; None when it is dead or never was."""
+        node = BedNode(self.folder, label)
+        return node if node.is_alive() else None
+
+    def nodes(self) -> list[BedNode]:
+        """All that live."""
+        return [node for label in self._labels() if (node := self.find_node(label))]
+
+    def destroy_node(self, label: str) -> None:
+        """Returns when nothing of it is left but its volume. Already gone is success."""
+        with lock_bed(self.folder):
+            self._remove_node(label)
+
+    def clear(self) -> None:
+        """Everything goes."""
+        for label in self._labels():
+            self.destroy_node(label)
+        for label in self.volumes():
+            self.destroy_volume(label)
+
+    def _volume(self, label: str) -> Path:
+        return self.folder / "volumes" / label
+
+    def _labels(self) -> list[str]:
+        return sorted(path.name for path in (self.folder / "nodes").glob("[!.]*"))
+
+    def _free_volume(self, label: str) -> None:
+        """A dead node holds nothing; from a living one nothing is taken."""
+        if not self._volume(label).exists():
+            raise FileNotFoundError(f"there is no volume {label}")
+        for name in self._labels():
+            node = BedNode(self.folder, name)
+            if node.record().get("volume") == label:
+                if node.is_alive():
+                    raise OSError(f"the volume {label} is attached to {name}")
+                self._remove_node(name)
+
+    def _remove_node(self, label: str) -> None:
+        node = BedNode(self.folder, label)
+        record = node.record()
+        node.end()
+        if record:
+            links.destroy_link(record["number"], record["address"])
+            if record["volume"]:
+                volumes.detach_volume(self._volume(record["volume"]))
+        if node.folder.exists():
+            going = node.folder.with_name(f".{secrets.token_hex(4)}.gone")
+            node.folder.rename(going)
+            shutil.rmtree(going, ignore_errors=True)
+        sweep_cgroups()
