@@ -12,9 +12,13 @@ from typing import Any
 
 import pytest
 
+from cli.session import make_label
 from cli.skies import draw_archive
 from provision.base import Node
 from provision.clouds.local import LocalCloud
+from tests.fakes.bed import Bed, find_missing, find_obstacle
+from tests.fakes.clouds.netns import NetnsCloud
+from tests.fakes.nodes import BedNode
 from train.data.extract import extract_archive
 from train.data.separate import separate_dataset
 
@@ -87,6 +91,72 @@ def laptop(tmp_path: Path) -> Iterator[Laptop]:
     yield laptop
     for item in laptop.cloud.find_all():
         laptop.cloud.destroy("node" if isinstance(item, Node) else "volume", item.id)
+
+
+class BedLaptop(Laptop):
+    """A laptop whose cloud is a test bed of its own: `--on netns`, unless a test says otherwise."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.bed = NetnsCloud(self.home).bed
+        self.environment["SEGAWAY_ON"] = "netns"
+        self._started: list[subprocess.Popen[str]] = []
+
+    def start(self, *arguments: str | Path, module: str = "") -> "subprocess.Popen[str]":
+        process = super().start(*arguments, module=module or "tests.fakes.segaway")
+        self._started.append(process)
+        return process
+
+    def node(self, run: str) -> BedNode:
+        """The node of the run with that id, dead or alive."""
+        return self.bed.open_node(make_label(run, "node"))
+
+    def set_api(self, up: bool) -> None:
+        """Take the cloud's API away, or give it back."""
+        NetnsCloud(self.home).set_api(up)
+
+    def end(self) -> None:
+        """Nothing of it runs on, and nothing of its bed is left."""
+        for process in self._started:
+            if process.poll() is None:
+                process.kill()
+                process.communicate()
+        self.bed.clear()
+
+
+def need_bed() -> None:
+    """Skip where there can be no test bed. What CI could have installed is no excuse there."""
+    if obstacle := find_obstacle():
+        pytest.skip(obstacle)
+    if missing := find_missing():
+        reason = f"the test bed needs {', '.join(missing)}: sh tests/system.sh"
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What is tested on a bed is tested one after the other: nodes are nearly whole machines."""
+    for item in items:
+        if {"bed", "bed_laptop"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.xdist_group("bed"))
+
+
+@pytest.fixture
+def bed(tmp_path: Path) -> Iterator[Bed]:
+    """A test bed with nothing on it; it is gone at the end, whatever happened."""
+    need_bed()
+    bed = Bed(tmp_path / "bed")
+    yield bed
+    bed.clear()
+
+
+@pytest.fixture
+def bed_laptop(tmp_path: Path) -> Iterator[BedLaptop]:
+    """A laptop with a test bed; both are gone at the end, whatever happened."""
+    need_bed()
+    laptop = BedLaptop(tmp_path)
+    yield laptop
+    laptop.end()
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,8 @@ bed lies in its folder, so that every process that opens it sees the same.
 import os
 import secrets
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 from tests.fakes import links, volumes
@@ -16,18 +18,26 @@ from tests.fakes.processes import sweep_cgroups
 
 PROGRAMS = (
     *("ip", "iptables", "losetup", "nsenter", "unshare", "tc", "mkfs.ext4", "blkid"),
-    *("podman", "runc", "/usr/sbin/sshd"),
+    *("podman", "runc", "/usr/sbin/sshd", "/usr/lib/podman/netavark"),
 )
 
 
+def find_missing() -> list[str]:
+    """The programs that a bed needs and that are not installed."""
+    return [name for name in PROGRAMS if not shutil.which(name, path=SYSTEM_PATH)]
+
+
 def find_obstacle() -> str:
-    """Why there can be no test bed here; empty where there can."""
-    if os.geteuid() != 0:
-        return "the test bed needs root"
-    missing = [name for name in PROGRAMS if not shutil.which(name, path=SYSTEM_PATH)]
-    if missing:
-        return f"the test bed needs {', '.join(missing)}: sh tests/system.sh"
-    return "" if Path("/dev/loop-control").exists() else "the test bed needs loop devices"
+    """Why there can be no bed on this machine, whatever is installed; empty where there can."""
+    if sys.platform != "linux" or os.geteuid() != 0:
+        return "the test bed needs root on Linux"
+    if not Path("/dev/loop-control").exists():
+        return "the test bed needs loop devices"
+    try:
+        subprocess.run(["unshare", "-m", "-n", "-p", "-f", "true"], capture_output=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return "the test bed needs the right to make namespaces"
+    return ""
 
 
 class Bed:
@@ -78,7 +88,7 @@ class Bed:
             self._remove_node(label)
             if volume_label:
                 self._free_volume(volume_label)
-            node = BedNode(self.folder, label)
+            node = self.open_node(label)
             (node.folder / "disk").mkdir(parents=True)
             number = links.take_number(node.folder)
             node.write("record", {"number": number, "address": number, "volume": volume_label})
@@ -92,8 +102,12 @@ class Bed:
 
     def find_node(self, label: str) -> BedNode | None:
         """The node, booting or up; None when it is dead or never was."""
-        node = BedNode(self.folder, label)
+        node = self.open_node(label)
         return node if node.is_alive() else None
+
+    def open_node(self, label: str) -> BedNode:
+        """The node, dead or alive: what there is to know and to do, also before it is there."""
+        return BedNode(self.folder, label)
 
     def nodes(self) -> list[BedNode]:
         """All that live."""
@@ -122,14 +136,14 @@ class Bed:
         if not self._volume(label).exists():
             raise FileNotFoundError(f"there is no volume {label}")
         for name in self._labels():
-            node = BedNode(self.folder, name)
+            node = self.open_node(name)
             if node.record().get("volume") == label:
                 if node.is_alive():
                     raise OSError(f"the volume {label} is attached to {name}")
                 self._remove_node(name)
 
     def _remove_node(self, label: str) -> None:
-        node = BedNode(self.folder, label)
+        node = self.open_node(label)
         record = node.record()
         node.end()
         if record:

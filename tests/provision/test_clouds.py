@@ -1,5 +1,6 @@
 """What every cloud promises, for every file of `provision/clouds`."""
 
+import os
 import socket
 import time
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+import provision.clouds
 from provision.base import (
     CloudError,
     LabelTaken,
@@ -22,17 +24,31 @@ from provision.clouds import list_clouds, open_cloud
 from provision.clouds.local import LocalCloud
 from provision.sshnode import find_processes
 from remote.keys import ensure_key
-from tests.conftest import wait_until
+from tests.conftest import need_bed, wait_until
+from tests.fakes.bed import Bed
+from tests.fakes.clouds import add_clouds, netns
 
-NODE, VOLUME = "segaway-test-1-node", "segaway-test-1-vol"
+# The local cloud's processes are found by their label, in all of this machine: tests beside this
+# one need others.
+NODE, VOLUME = f"segaway-test-{os.getpid()}-node", f"segaway-test-{os.getpid()}-vol"
 
 
-@pytest.fixture(params=list_clouds())
-def cloud(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Provider]:
+BED = pytest.param(netns.NAME, marks=pytest.mark.xdist_group("bed"))
+
+
+@pytest.fixture(params=[*list_clouds(), BED])
+def cloud(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Provider]:
+    if request.param == netns.NAME:
+        need_bed()
+        monkeypatch.setattr(provision.clouds, "__path__", [*provision.clouds.__path__])
+        add_clouds()
     cloud = open_cloud(request.param, tmp_path, {})
     yield cloud
     for item in cloud.find_all():
         cloud.destroy("node" if isinstance(item, Node) else "volume", item.id)
+    Bed(netns.find_folder(tmp_path)).clear()
 
 
 def make_spec(cloud: Provider, folder: Path, seconds: float = 600) -> tuple[VolumeSpec, NodeSpec]:
