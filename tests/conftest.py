@@ -1,5 +1,6 @@
 """Fixtures that several folders share."""
 
+import fcntl
 import json
 import os
 import subprocess
@@ -124,36 +125,42 @@ class BedLaptop(Laptop):
         self.bed.clear()
 
 
-def need_bed() -> None:
-    """Skip where there can be no test bed. What CI could have installed is no excuse there."""
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """One worker for all that needs a test bed, where xdist knows of groups."""
+    for item in items:
+        if "bed_slot" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("bed"))
+
+
+@pytest.fixture
+def bed_slot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The right to a test bed: one test at a time has it, as nodes are nearly whole machines.
+
+    Skips where there can be no bed. What CI could have installed is no excuse there.
+    """
     if obstacle := find_obstacle():
         pytest.skip(obstacle)
     if missing := find_missing():
         reason = f"the test bed needs {', '.join(missing)}: sh tests/system.sh"
         (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What is tested on a bed is tested one after the other: nodes are nearly whole machines."""
-    for item in items:
-        if {"bed", "bed_laptop"} & set(getattr(item, "fixturenames", ())):
-            item.add_marker(pytest.mark.xdist_group("bed"))
+    # xdist 3.8 does not group under pytest 9.2. The folder above is the same for all workers.
+    with (tmp_path_factory.getbasetemp().parent / "bed.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @pytest.fixture
-def bed(tmp_path: Path) -> Iterator[Bed]:
+def bed(bed_slot: None, tmp_path: Path) -> Iterator[Bed]:
     """A test bed with nothing on it; it is gone at the end, whatever happened."""
-    need_bed()
     bed = Bed(tmp_path / "bed")
     yield bed
     bed.clear()
 
 
 @pytest.fixture
-def bed_laptop(tmp_path: Path) -> Iterator[BedLaptop]:
+def bed_laptop(bed_slot: None, tmp_path: Path) -> Iterator[BedLaptop]:
     """A laptop with a test bed; both are gone at the end, whatever happened."""
-    need_bed()
     laptop = BedLaptop(tmp_path)
     yield laptop
     laptop.end()

@@ -21,11 +21,11 @@ from typing import Any
 
 BIND, REC, READ_ONLY, REMOUNT, DETACH = 4096, 16384, 1, 32, 2
 # Private and empty after each boot.
-FRESH = {"/run": "755", "/mnt": "755", "/tmp": "1777", "/dev": "755"}
+FRESH = {"/run": "755", "/tmp": "1777", "/dev": "755"}
 # Private and kept: the machine's own files, over what the host has there.
 OVERLAID = ("etc", "opt", "srv", "var")
-# Private and kept, and empty at first: container storage cannot lie on an overlay.
-KEPT = ("root", "var/lib/containers")
+# Private and kept, and empty at first. Container storage cannot lie on an overlay.
+KEPT = ("root", "mnt", "var/lib/containers")
 CHARACTER_DEVICES = {
     **{"null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9)},
     **{"kmsg": (1, 11), "tty": (5, 0), "net/tun": (10, 200), "fuse": (10, 229)},
@@ -61,14 +61,14 @@ def mount_disks(folder: Path, visible: list[str]) -> None:
         mount("overlay", f"/{path}", "overlay", data=layers)
     for path in KEPT:
         kept = folder / "disk" / path.replace("/", "-")
-        kept.mkdir(exist_ok=True, mode=0o700)
+        kept.mkdir(exist_ok=True, mode=0o755)
         mount(f"{HOST}{kept}", f"/{path}", flags=BIND)
     for path, mode in FRESH.items():
         if path != "/run":
             mount("tmpfs", path, "tmpfs", data=f"mode={mode}")
     for path in visible:
         # Only what has just been hidden: the rest is where it was.
-        if path.startswith(("/root/", *(f"{fresh}/" for fresh in FRESH))):
+        if path.startswith(("/root/", "/mnt/", *(f"{fresh}/" for fresh in FRESH))):
             mount(HOST + path, path, flags=BIND)
     libc.umount2(HOST.encode(), DETACH)
     os.rmdir(HOST)

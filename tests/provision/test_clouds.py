@@ -24,7 +24,7 @@ from provision.clouds import list_clouds, open_cloud
 from provision.clouds.local import LocalCloud
 from provision.sshnode import find_processes
 from remote.keys import ensure_key
-from tests.conftest import need_bed, wait_until
+from tests.conftest import wait_until
 from tests.fakes.bed import Bed
 from tests.fakes.clouds import add_clouds, netns
 
@@ -41,7 +41,7 @@ def cloud(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Provider]:
     if request.param == netns.NAME:
-        need_bed()
+        request.getfixturevalue("bed_slot")
         monkeypatch.setattr(provision.clouds, "__path__", [*provision.clouds.__path__])
         add_clouds()
     cloud = open_cloud(request.param, tmp_path, {})
