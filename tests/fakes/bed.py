@@ -124,6 +124,7 @@ class Bed:
             self.destroy_node(label)
         for label in self.volumes():
             self.destroy_volume(label)
+        links.drop_bridge()
 
     def _volume(self, label: str) -> Path:
         return self.folder / "volumes" / label
@@ -145,6 +146,8 @@ class Bed:
     def _remove_node(self, label: str) -> None:
         node = self.open_node(label)
         record = node.record()
+        # Also one that was started by a process that died before it could write that down.
+        (node.folder / "deadline").unlink(missing_ok=True)
         node.end()
         if record:
             links.destroy_link(record["number"], record["address"])

@@ -109,9 +109,17 @@ def write_once(path: str, text: str, folder: Path) -> None:
         os.chmod(path, 0o755 if text.startswith("#!") else 0o644)
 
 
+def read_deadline(folder: Path) -> float:
+    """Read anew each time, as it may move. With its folder the machine goes too."""
+    try:
+        return float((folder / "deadline").read_text())
+    except FileNotFoundError:
+        return 0.0
+
+
 def wait_end(server: "subprocess.Popen[bytes]", folder: Path) -> str:
-    """Bury the dead until the deadline; why it ended. The deadline is read anew: it may move."""
-    while time.time() < float((folder / "deadline").read_text()):
+    """Bury the dead until the deadline; why it ended."""
+    while time.time() < read_deadline(folder):
         # Whatever was detached here is this process's child in the end.
         while (found := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None:
             if found.si_pid == server.pid:

@@ -13,6 +13,8 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from tests.fakes.volumes import free_devices
+
 STATE = Path("/run/segaway-bed")
 BRIDGE = "segaway0"
 GATEWAY, PREFIX = "10.213.0.1", 16
@@ -151,9 +153,18 @@ def _call(argv: list[str], text: str = "") -> str:
     return done.stdout
 
 
+def drop_bridge() -> None:
+    """Nothing of the test bed is left on the machine, where no node is."""
+    with lock_machine():
+        if not list(STATE.glob("*.json")):
+            subprocess.run(["ip", "link", "del", BRIDGE], capture_output=True, check=False)
+
+
 def _free_orphans() -> None:
     """A run of the tests that was killed leaves links behind: they go when its folders have."""
     for record in STATE.glob("*.json"):
-        if not Path(json.loads(record.read_text())).exists():
+        owner = Path(json.loads(record.read_text()))
+        if not owner.exists():
             number = int(record.stem)
             destroy_link(number, number)
+            free_devices(owner.parent.parent)

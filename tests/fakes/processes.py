@@ -53,7 +53,7 @@ def end_family(known: dict[str, Any] | None) -> None:
 def sweep_cgroups() -> None:
     """Remove what the containers of a node that died suddenly have left in the host's cgroups."""
     root = Path("/sys/fs/cgroup")
-    for pattern in ("libpod_parent/*", "*/libpod_parent/*"):
+    for pattern in ("libpod_parent/libpod-*", "*/libpod_parent/libpod-*"):
         for folder in root.glob(pattern):
             # A cgroup that is in use cannot be removed.
             with contextlib.suppress(OSError):

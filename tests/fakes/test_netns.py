@@ -1,6 +1,7 @@
 """The test bed as a cloud, and a laptop that rents from it."""
 
 import json
+import signal
 import time
 from pathlib import Path
 
@@ -96,3 +97,13 @@ def test_a_laptop_rents_a_node_finds_it_and_leaves_nothing(
     assert answer["usd"] > 0
     assert not bed_laptop.bed.nodes()
     assert not bed_laptop.bed.volumes()
+
+
+def test_a_laptop_that_dies_on_the_way_finds_its_node_again(
+    bed_laptop: BedLaptop, skies: Path
+) -> None:
+    killed = bed_laptop.run("--kill-after", "3", "run", skies, *TINY, "--results", "out")
+    assert killed.code == -signal.SIGKILL
+    assert bed_laptop.bed.nodes()
+    assert bed_laptop.good("down", "--discard")["still_billing"] == []
+    assert not bed_laptop.bed.nodes()

@@ -43,6 +43,16 @@ def detach_volume(path: Path) -> None:
         time.sleep(0.02)
 
 
+def free_devices(folder: Path) -> None:
+    """Give back the block devices whose files lay under a folder that is gone."""
+    command = ["losetup", "-n", "-l", "-O", "NAME,BACK-FILE"]
+    listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    for line in listed.splitlines():
+        device, path = line.split(maxsplit=1)
+        if path.startswith(f"{folder}/") and path.endswith("(deleted)"):
+            subprocess.run(["losetup", "-d", device], capture_output=True, check=False)
+
+
 def find_number(device: str) -> list[int]:
     """The major and minor number of a block device."""
     number = os.stat(device).st_rdev
