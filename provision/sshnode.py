@@ -20,10 +20,13 @@ from pathlib import Path
 import asyncssh
 import psutil
 
+from provision.terminal import SHELL, run_in_terminal
+
 MARK = "SEGAWAY_NODE"
 DEADLINE_CHECK_S = 1.0
 GRACE_S = 10.0
 CHUNK_BYTES = 2**18
+LOOPBACK = "127.0.0.1"
 PORT_TAKEN = 98
 
 
@@ -51,10 +54,22 @@ def end_processes(label: str, grace_s: float) -> None:
         psutil.wait_procs(left, timeout=1.0)
 
 
+class _Doorkeeper(asyncssh.SSHServer):
+    """Whoever has the key may be tunnelled to the node's own loopback, and nowhere else."""
+
+    def connection_requested(
+        self, dest_host: str, dest_port: int, orig_host: str, orig_port: int
+    ) -> bool:
+        return dest_host in (LOOPBACK, "localhost", "::1")
+
+
 async def _run_command(process: "asyncssh.SSHServerProcess[bytes]") -> None:
-    """Run one command in a shell, its pipes joined to the channel."""
+    """Run one command in a shell, its pipes or its terminal joined to the channel."""
+    if process.term_type:
+        await run_in_terminal(process)
+        return
     child = await asyncio.create_subprocess_shell(
-        process.command or "exec ${SHELL:-/bin/sh}",
+        process.command or SHELL,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
@@ -106,11 +121,14 @@ async def serve(folder: Path) -> None:
     guard = asyncio.create_task(_wait_deadline(folder, ended))
     try:
         server = await asyncssh.listen(
-            "127.0.0.1",
+            LOOPBACK,
             settings["port"],
             server_host_keys=[str(folder / "host_key")],
             authorized_client_keys=str(folder / "authorized_keys"),
+            server_factory=_Doorkeeper,
             process_factory=_run_command,
+            # A terminal edits its own lines, as on any other machine.
+            line_editor=False,
             sftp_factory=True,
             encoding=None,
             keepalive_interval=15,

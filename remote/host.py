@@ -176,6 +176,17 @@ class Host:
         finally:
             channel.close()
 
+    def open_tunnel(self, port: int) -> "paramiko.Channel":
+        """A byte stream to `port` on the machine's own 127.0.0.1; for the caller to close.
+
+        Raises:
+            Unreachable: also where nothing answers at that port.
+        """
+        with _wrap_errors(self.address):
+            return self._open_transport().open_channel(
+                "direct-tcpip", ("127.0.0.1", port), ("127.0.0.1", 0), timeout=CONNECT_TIMEOUT_S
+            )
+
     def put(self, path: str, content: bytes, mode: int = 0o600) -> None:
         """Write a small file, whole or not at all; its folder must exist."""
         with _wrap_errors(self.address):

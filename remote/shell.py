@@ -109,6 +109,12 @@ def unmount_folder(folder: str) -> list[str]:
     return ["umount", "--recursive", folder]
 
 
+def run_module(folder: str, module: str, *arguments: str) -> list[str]:
+    """The command that runs a module of the Python code in `folder`, leaving nothing there."""
+    environment = ["PYTHONUNBUFFERED=1", "PYTHONDONTWRITEBYTECODE=1"]
+    return ["env", "-C", folder, *environment, PYTHON, "-m", module, *arguments]
+
+
 def call_agent(root: str, verb: str, *arguments: str) -> list[str]:
     """The command that makes the agent do `verb`."""
     return [PYTHON, agent_path(root), verb, *arguments]
