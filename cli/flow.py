@@ -14,6 +14,7 @@ from cli.console import format_size
 from cli.contact import connect
 from cli.errors import Busy, RunError
 from cli.outcome import record_end
+from cli.reach import forget_reach, remember_reach
 from cli.renting import give_back, rent
 from cli.session import Session, bill, guard, make_run_id
 from cli.training import push_trainer, start_training
@@ -57,6 +58,7 @@ def provision(session: Session) -> None:
     """Rent the volume and the node, or find them; returns when the node can be used."""
     with session.step("provision"):
         rent(session)
+        remember_reach(session)
     session.console.say(f"Node {session.label('node')} is up.")
 
 
@@ -132,6 +134,7 @@ def teardown(session: Session, discard: bool = False) -> float:
             _refuse_unfetched(session)
         give_back(session)
         session.update("down")
+        forget_reach(session)
     return session.usd()
 
 

@@ -19,13 +19,14 @@ COMMANDS = Path(__file__).parent / "commands"
 
 
 def list_commands() -> list[str]:
-    """The names of the commands: the files of `cli/commands`."""
-    return sorted(p.stem for p in COMMANDS.glob("*.py") if not p.stem.startswith("_"))
+    """The names of the commands: the files of `cli/commands`, with - for each _."""
+    stems = (path.stem for path in COMMANDS.glob("*.py"))
+    return sorted(stem.replace("_", "-") for stem in stems if not stem.startswith("_"))
 
 
 def read_summary(name: str) -> str:
     """The first line of a command's help, read without importing it."""
-    tree = ast.parse((COMMANDS / f"{name}.py").read_text(encoding="utf-8"))
+    tree = ast.parse((COMMANDS / f"{_module(name)}.py").read_text(encoding="utf-8"))
     functions = (node for node in tree.body if isinstance(node, ast.FunctionDef))
     docs = [ast.get_docstring(f) or "" for f in functions if f.name == "command"]
     return docs[0].splitlines()[0]
@@ -33,10 +34,14 @@ def read_summary(name: str) -> str:
 
 def load_command(name: str) -> Any:
     """The command itself, imported."""
-    module = importlib.import_module(f"cli.commands.{name}")
+    module = importlib.import_module(f"cli.commands.{_module(name)}")
     single = typer.Typer(add_completion=False, rich_markup_mode=None)
     single.command(name)(module.command)
     return typer.main.get_command(single)
+
+
+def _module(name: str) -> str:
+    return name.replace("-", "_")
 
 
 class CommandFolder(TyperGroup):
@@ -124,7 +129,8 @@ def report(error: Exception) -> int:
     message = str(error) if hasattr(error, "fix") else f"{type(error).__name__}: {error}"
     lines = [f"Error: {message}", *(f"Still there: {line}" for line in still)]
     print("\n".join([*lines, f"Fix: {fix}"] if fix else lines), file=sys.stderr)
-    if "--json" in sys.argv:
+    # What stands behind -- is another program's.
+    if "--json" in sys.argv[: (*sys.argv, "--").index("--")]:
         answer = {"error": message, "fix": fix, "still_billing": still}
         print(json.dumps({"run": getattr(error, "run", None) or None, **answer}))
     return int(getattr(error, "exit_code", 1))

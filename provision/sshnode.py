@@ -63,6 +63,13 @@ class _Doorkeeper(asyncssh.SSHServer):
         return dest_host in (LOOPBACK, "localhost", "::1")
 
 
+class _Files(asyncssh.SFTPServer):
+    """The node's files; its end has a status, without which scp takes a copy for a failed one."""
+
+    def exit(self) -> None:
+        self.channel.exit(0)
+
+
 async def _run_command(process: "asyncssh.SSHServerProcess[bytes]") -> None:
     """Run one command in a shell, its pipes or its terminal joined to the channel."""
     if process.term_type:
@@ -129,7 +136,7 @@ async def serve(folder: Path) -> None:
             process_factory=_run_command,
             # A terminal edits its own lines, as on any other machine.
             line_editor=False,
-            sftp_factory=True,
+            sftp_factory=_Files,
             encoding=None,
             keepalive_interval=15,
         )
