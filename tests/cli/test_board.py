@@ -1,7 +1,6 @@
 """`segaway tensorboard`: a run's curves over HTTP, from its node or from what came home."""
 
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -28,6 +27,8 @@ BROKEN = "raise ImportError('no tensorboard here')\n"
 @pytest.fixture
 def run(laptop: Laptop, dataset: Path) -> str:
     """A run with a node, on which a training has said a little."""
+    (laptop.folder / "tmp").mkdir()
+    laptop.environment["TMPDIR"] = str(laptop.folder / "tmp")
     run = str(laptop.good("provision", "--dataset", dataset)["run"])
     folder = Path(run_path(read_root(laptop, run), run))
     folder.mkdir(parents=True)
@@ -82,6 +83,7 @@ def test_the_nodes_curves_come_through_a_forwarded_port(laptop: Laptop, run: str
         out, err = process.communicate(timeout=30)
         assert (process.returncode, out) == (0, ""), err
     wait_until(lambda: node_rests(run), 20)
+    assert not list((laptop.folder / "tmp").iterdir())
 
 
 def test_a_killed_laptop_leaves_no_process_on_the_node(laptop: Laptop, run: str) -> None:
@@ -227,4 +229,4 @@ def test_a_dry_run_starts_nothing(laptop: Laptop, run: str) -> None:
     laptop.good("down", run, "--discard")
     (line,) = laptop.good("tensorboard", run, "--dry-run")["steps"][0]["does"]
     assert line == (f"serve {laptop.folder}/results/{run}/events.jsonl on 127.0.0.1, port (any)")
-    assert os.listdir(laptop.folder) == ["home"]
+    assert {path.name for path in laptop.folder.iterdir()} == {"home", "tmp"}

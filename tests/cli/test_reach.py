@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import select
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from cli.main import list_commands
 from cli.sshclient import join_command
 from provision.ledger import Ledger
 from remote.keys import ensure_key
@@ -330,8 +332,19 @@ def test_plain_ssh_tunnels_to_the_nodes_loopback_alone(
         assert done.stdout.startswith("SSH-2.0-") == answers, (host, done.stderr)
 
 
-def test_the_laptops_python_needs_no_help_of_ours() -> None:
-    """The commands are for `sys.executable`'s environment; nothing of ssh is imported for help."""
+def test_help_imports_no_ssh() -> None:
+    """Nothing of what it takes to connect is imported for a help page."""
     done = call(sys.executable, "-X", "importtime", "-m", "cli.main", "ssh", "--help")
     assert done.returncode == 0
     assert "paramiko" not in done.stderr
+
+
+def test_the_commands_of_the_page_exist() -> None:
+    docs = Path(__file__).parent.parent.parent / "docs"
+    text, known = (docs / "reach.md").read_text(), (docs / "commands.md").read_text()
+    named = set(re.findall(r"segaway ([a-z-]+)", text))
+    assert named == {"ssh", "ssh-config", "tensorboard", "down"}
+    assert named <= set(list_commands())
+    ours = re.findall(r"(?:segaway [a-z-]+|`)(?: RUN)? ?(--[a-z-]+)", text)
+    assert set(ours) == {"--install", "--port", "--no-browser", "--json"}
+    assert all(flag in known for flag in ours)

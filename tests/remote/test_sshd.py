@@ -14,12 +14,14 @@ from remote.agent.files import read_manifest
 from remote.calls import install_agent
 from remote.fetch import fetch_folder
 from remote.follow import Chunk, follow_job
+from remote.forward import forward_port
 from remote.host import Address, Host
 from remote.job import JobStatus
 from remote.keys import ensure_key
 from remote.shell import call_agent, run_path
 from remote.sync import push_folder
 from tests.conftest import wait_until
+from tests.remote.test_forward import exchange, serve_echo
 
 SSHD = Path("/usr/sbin/sshd")
 pytestmark = pytest.mark.skipif(not SSHD.exists(), reason="OpenSSH's server is not installed")
@@ -93,3 +95,10 @@ def test_a_job_outlives_its_connection_and_is_followed(host: Host, tmp_path: Pat
     assert b"".join(i.content for i in items if isinstance(i, Chunk)) == b"1\n2\n3\n4\n5\n"
     assert isinstance(items[-1], JobStatus)
     assert items[-1].state == "finished"
+
+
+def test_a_port_is_forwarded(host: Host) -> None:
+    with serve_echo() as served, forward_port(host, served) as port:
+        content = os.urandom(2**20)
+        assert exchange(port, content) == content
+        assert exchange(port, b"again") == b"again"
