@@ -11,16 +11,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO
 
-from cli import flow
 from cli.console import Console
 from cli.errors import RunError
 from cli.session import Session, open_session
+from cli.training import push_trainer, trainer_manifest
 from remote import shell
-from remote.calls import install_agent
 from remote.errors import Unreachable
 from remote.forward import forward_port
 from remote.host import Host
-from remote.sync import push_folder
 
 MODULE = "train.board"
 EVENTS = "events.jsonl"
@@ -117,11 +115,8 @@ def _serve_there(session: Session, host: Host, port: int) -> Iterator[Board]:
 
 def _push_code(session: Session, host: Host) -> str:
     """Where on the node the trainer's code of this laptop lies: that of the run may be older."""
-    manifest = flow.trainer_manifest()
-    code = shell.trainer_path(session.root, manifest)
-    install_agent(host, session.root)
-    push_folder(host, session.root, flow.TRAINER.parent, manifest, code, lambda *_: None)
-    return code
+    push_trainer(host, session.root)
+    return shell.trainer_path(session.root, trainer_manifest())
 
 
 @contextmanager
@@ -185,7 +180,7 @@ def _read_port(line: bytes, place: str, install: str, wait: Callable[[], str]) -
 
 def _preview(session: Session, port: int, console: Console) -> None:
     if session.run.is_open and session.record.get("node"):
-        code = shell.trainer_path(session.root, flow.trainer_manifest())
+        code = shell.trainer_path(session.root, trainer_manifest())
         command = shlex.join(shell.run_module(code, MODULE, session.run_path))
         does = [f"$ {command}", f"lead port {port or '(any)'} on {LOOPBACK} to it"]
     else:

@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 
+from cli.reach import remember_reach
 from cli.session import Session
 from provision.base import CloudError, NodeLost
 from remote.errors import Unreachable
@@ -51,6 +52,7 @@ def locate_node(session: Session, *hosts: Host) -> bool:
     moved = now != {key: known[key] for key in now}
     if moved:
         session.update(node={**known, **now})
+        remember_reach(session)
     for host in hosts:
         if host.address != session.address():
             host.move(session.address())

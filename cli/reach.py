@@ -29,7 +29,7 @@ def find_target(session: Session) -> Target:
     """
     if not session.run.is_open:
         raise RunError(f"The run {session.run.id} is down.", fix="segaway run DATASET")
-    address = session.host().address
+    address = session.address()
     return Target(session.run.id, address, session.folder / KNOWN_HOSTS)
 
 

@@ -1,15 +1,11 @@
 #!/bin/sh
 # Missing system packages, as root on Debian: OpenSSH, whose client judges our node and whose
-<<<<<<< HEAD
-# server our client, and what the test bed makes its nodes of.
-=======
-# server our client; rsync, which is to reach a node by its run's name.
->>>>>>> c6692de (Prove rsync, forwards over OpenSSH's server and the page's commands)
+# server our client; rsync, which is to reach a node by its run's name; what the test bed makes its
+# nodes of.
 set -eu
 [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || exit 0
 PATH="$PATH:/usr/sbin:/sbin"
 missing=""
-<<<<<<< HEAD
 # need FILE-OR-PROGRAM PACKAGE
 need() { command -v "$1" >/dev/null || missing="$missing $2"; }
 need ssh openssh-client
@@ -22,11 +18,7 @@ need /usr/lib/podman/aardvark-dns aardvark-dns
 need newuidmap uidmap
 need mkfs.ext4 e2fsprogs
 need ip iproute2
-=======
-command -v ssh >/dev/null || missing="$missing openssh-client"
-[ -x /usr/sbin/sshd ] || missing="$missing openssh-server"
-command -v rsync >/dev/null || missing="$missing rsync"
->>>>>>> c6692de (Prove rsync, forwards over OpenSSH's server and the page's commands)
+need rsync rsync
 [ -z "$missing" ] && exit 0
 apt-get update -qq
 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null

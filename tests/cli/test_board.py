@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
-from cli.flow import trainer_manifest
+from cli.training import trainer_manifest
 from provision.ledger import Ledger
 from provision.sshnode import find_processes
 from remote.shell import run_path, trainer_path
