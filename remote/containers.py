@@ -20,7 +20,10 @@ BUILD_TIMEOUT_S = 3600.0
 NODE_SHARE = 0.9  # the rest is the node's own
 SHM_SHARE = 0.5
 SHM_GIB = 2.0
-STATE_FORMAT = '{"Running": {{json .State.Running}}, "ExitCode": {{json .State.ExitCode}}}'
+STATE_FORMAT = (
+    '{"Running": {{json .State.Running}}, "ExitCode": {{json .State.ExitCode}}, '
+    '"Pid": {{json .State.Pid}}}'
+)
 LIST_FORMAT = "{{.Repository}}:{{.Tag}}\t{{.Size}}\t{{.CreatedSince}}"
 
 

@@ -14,7 +14,7 @@ from remote.errors import TransferError, Unreachable
 from remote.host import Host, Result, Stream
 from remote.sync import Progress
 
-CREDIT_BYTES = 2**17
+CREDIT_BYTES = 2**19
 SILENCE_S = 60.0
 
 
@@ -64,8 +64,11 @@ def receive_files(
     lacking: Manifest,
     progress: Progress = lambda *_: None,
     share: float = 1.0,
+    changed: set[str] | None = None,
 ) -> None:
     """Bring files of `source` to `target`, over a share of the link. Waits.
+
+    A file that was replaced while it was sent goes into `changed`, where that is given.
 
     Raises:
         BadTransfer: one did not arrive as it was; those before it have.
@@ -82,7 +85,7 @@ def receive_files(
         reader = PacedReader(stream, CREDIT_BYTES, share) if share < 1 else stream
         broken: BadTransfer | None = None
         try:
-            unpack(target, reader, report)
+            unpack(target, reader, report, changed)
         except BadTransfer as error:
             broken = error
         while reader.read():

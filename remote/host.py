@@ -207,9 +207,13 @@ class Host:
         return transport
 
     def _connect(self) -> "fabric.Connection":
+        import logging
+
         import fabric
         import paramiko
 
+        # What it has to say of a broken link is said by who meets the error.
+        logging.getLogger("paramiko").addHandler(logging.NullHandler())
         connection = fabric.Connection(
             self.address.host,
             user=self.address.user,

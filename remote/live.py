@@ -22,29 +22,33 @@ LEAVE_POLL_S = 0.1
 def bring_results(host: Host, root: str, source: str, target: Path, share: float) -> int:
     """Bring home what of the run's folder changed; how many files. Waits; safe to repeat.
 
-    Every file is replaced as a whole. The last checkpoint is read before the best and put in its
-    place after it: whatever interrupts this, the best that is here is never older than what the
-    last one says of it. The files that are followed are left to their follower.
+    Every file is replaced as a whole; one that changes on the node meanwhile is left for the next
+    time. The last checkpoint is read before the best and put in its place after it: whatever
+    interrupts this, the best that is here is never older than what the last one says of it. The
+    files that are followed are left to their follower.
 
     Raises:
-        RemoteError: the link broke, or a file changed while it was sent; the next time brings it.
+        RemoteError: the link broke; the next time brings the rest.
         OSError: it cannot be written here.
     """
     manifest = call_agent(host, root, "manifest", source)
     wanted = {path: info for path, info in manifest.items() if path not in FILES}
     lacking = find_lacking(target, wanted)
-    stage = target / STAGE
+    stage, changed = target / STAGE, set[str]()
     shutil.rmtree(stage, ignore_errors=True)
     try:
         for paths in ([LAST], [path for path in lacking if path != LAST]):
             if part := {path: wanted[path] for path in paths if path in lacking}:
-                receive_files(host, root, source, stage, part, share=share)
-        for path in sorted(lacking, key=lambda path: (path == LAST, path == BEST, path)):
+                receive_files(host, root, source, stage, part, share=share, changed=changed)
+        if BEST in changed:
+            changed.add(LAST)
+        arrived = set(lacking) - changed
+        for path in sorted(arrived, key=lambda path: (path == LAST, path)):
             (target / path).parent.mkdir(parents=True, exist_ok=True)
             os.replace(stage / path, target / path)
     finally:
         shutil.rmtree(stage, ignore_errors=True)
-    return len(lacking)
+    return len(arrived)
 
 
 class LiveResults:

@@ -1,6 +1,7 @@
 """Fixtures that several folders share."""
 
 import fcntl
+import hashlib
 import json
 import os
 import subprocess
@@ -8,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +19,17 @@ from cli.session import make_label
 from cli.skies import draw_archive
 from provision.base import Node
 from provision.clouds.local import LocalCloud
+from remote.host import Address, Host
+from remote.keys import ensure_key
+from tests.fakes import images
 from tests.fakes.bed import Bed, find_missing, find_obstacle
 from tests.fakes.clouds.netns import NetnsCloud
-from tests.fakes.nodes import BedNode
+from tests.fakes.nodes import PORT, BedNode
 from train.data.extract import extract_archive
 from train.data.separate import separate_dataset
 
+Start = Callable[..., BedNode]
+Connect = Callable[[BedNode], Host]
 SHARED_DATA = Path(__file__).parent.parent.parent / "shared" / "data"
 SEGAWAY = Path(sys.executable).parent / "segaway"
 TINY = ("--epochs", "1", "--crop", "32", "--batch", "4")
@@ -164,6 +171,76 @@ def bed_laptop(bed_slot: None, tmp_path: Path) -> Iterator[BedLaptop]:
     laptop = BedLaptop(tmp_path)
     yield laptop
     laptop.end()
+
+
+@pytest.fixture
+def start(bed: Bed, tmp_path: Path) -> Start:
+    """Boot a node, with the volume or without, and wait until it is up."""
+    host_key, client_key = ensure_key(tmp_path / "host_key"), ensure_key(tmp_path / "client_key")
+
+    def start(label: str, volume: str | None = None, seconds: float = 600) -> BedNode:
+        deadline_s = time.time() + seconds
+        node = bed.start_node(label, host_key.path, client_key.public, volume, deadline_s)
+        node.wait_up()
+        return node
+
+    return start
+
+
+@pytest.fixture
+def connect(tmp_path: Path) -> Connect:
+    """The node as the product sees it."""
+    host_key, client_key = ensure_key(tmp_path / "host_key"), ensure_key(tmp_path / "client_key")
+    return lambda node: Host(Address(node.address, PORT, "root", host_key.public, client_key.path))
+
+
+LONGER = ("--epochs", "40", "--crop", "32", "--batch", "4")
+PODMAN = ("--engine", "podman", "--base-image", images.NAME)
+
+
+@pytest.fixture(scope="session")
+def undisturbed_weights(
+    dataset: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[int], str]:
+    """The weights after so many epochs, otherwise with the flags LONGER, if nothing disturbs it."""
+
+    @cache
+    def train(epochs: int) -> str:
+        folder = tmp_path_factory.mktemp("undisturbed")
+        config = {"dataset": str(dataset), "output": str(folder), "epochs": epochs}
+        (folder / "config.json").write_text(json.dumps({**config, "crop": 32, "batch": 4}))
+        subprocess.run(
+            [sys.executable, "-m", "train", str(folder / "config.json")],
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            stdout=subprocess.DEVNULL,
+            check=True,
+        )
+        return hash_weights(folder)
+
+    return train
+
+
+@pytest.fixture(scope="session")
+def undisturbed(undisturbed_weights: Callable[[int], str]) -> str:
+    """The weights that a training with the flags LONGER ends with, when nothing disturbs it."""
+    return undisturbed_weights(40)
+
+
+def hash_weights(results: Path) -> str:
+    """A hash of the model in a run's last checkpoint."""
+    import torch
+
+    content = torch.load(results / "checkpoints" / "last.pt", weights_only=True)
+    digest = hashlib.sha256()
+    for name, tensor in content["model"].items():
+        digest.update(name.encode() + tensor.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def count_epochs(results: Path) -> int:
+    """How many epochs a run's events tell of, so far."""
+    path = results / "events.jsonl"
+    return path.read_bytes().count(b'"kind":"epoch"') if path.exists() else 0
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,8 @@ import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from .runners import UNSEEN
+
 STOPPED = 143
 KILLED = 137
 SIGNALS = {132: "illegal instruction", 134: "abort", 135: "bus error", 139: "segmentation fault"}
@@ -48,6 +50,14 @@ class Evidence:
             return Ending("stopped", "stopped", message, "", not asked_to_stop)
         if code == KILLED:
             return self._diagnose_kill(asked_to_stop)
+        if code == UNSEEN:
+            return self._find_last_words() or Ending(
+                "failed",
+                "engine",
+                "The container engine was killed, and the trainer ended unseen.",
+                "",
+                True,
+            )
         return (
             self._find_last_words()
             or self._find_full_disk()
@@ -72,11 +82,13 @@ class Evidence:
         )
 
     def _find_last_words(self) -> Ending | None:
-        """The trainer's own: a last event that says what failed."""
+        """The trainer's own: a last event that says how it ended."""
         lines = _read_tail(self._run / "events.jsonl", self._events).split(b"\n")
         for line in reversed(lines):
             with contextlib.suppress(ValueError, AttributeError):
                 event: dict[str, Any] = json.loads(line)
+                if event.get("kind") == "finished":
+                    return Ending("finished", "", "", "", False)
                 if event.get("kind") == "failed":
                     cause = event.get("cause", "internal")
                     again = cause in ("internal", "gpu", "disk_full")

@@ -116,11 +116,13 @@ def unpack(
     root: Path,
     reader: Reader,
     progress: Callable[[int, int], None] = lambda _files, _bytes: None,
+    changed: set[str] | None = None,
 ) -> int:
     """Put the files of a tar stream below `root`; how many there were.
 
     Each file is written aside, compared with the manifest's hash and moved to its place: what is
-    there is whole, and a stream that breaks costs one file.
+    there is whole, and a stream that breaks costs one file. A file whose hash differs breaks it,
+    too, unless a set `changed` is given, which then gets its name.
     """
     aside = root / INCOMING
     aside.mkdir(parents=True, exist_ok=True)
@@ -131,9 +133,13 @@ def unpack(
             manifest = _read_head(tar)
             for done, info in enumerate(iter(tar.next, None), start=1):
                 name = safe_path(info.name)
-                _write_verified(tar.extractfile(info), part, manifest[name], name)
-                (root / name).parent.mkdir(parents=True, exist_ok=True)
-                os.replace(part, root / name)
+                if _write_verified(tar.extractfile(info), part, manifest[name], name):
+                    (root / name).parent.mkdir(parents=True, exist_ok=True)
+                    os.replace(part, root / name)
+                elif changed is None:
+                    raise BadTransfer(f"{name} did not arrive as it was: its hash differs")
+                else:
+                    changed.add(name)
                 received += info.size
                 progress(done, received)
         if done != len(manifest):
@@ -184,7 +190,7 @@ def _read_head(tar: tarfile.TarFile) -> Manifest:
     return manifest
 
 
-def _write_verified(reader: IO[bytes] | None, part: Path, known: dict[str, Any], name: str) -> None:
+def _write_verified(reader: IO[bytes] | None, part: Path, known: dict[str, Any], name: str) -> bool:
     if reader is None:
         raise BadTransfer(f"{name} is no file")
     digest = hashlib.sha256()
@@ -192,5 +198,5 @@ def _write_verified(reader: IO[bytes] | None, part: Path, known: dict[str, Any],
         for chunk in iter(lambda: reader.read(CHUNK_BYTES), b""):
             digest.update(chunk)
             writer.write(chunk)
-    if digest.hexdigest() != known["sha256"]:
-        raise BadTransfer(f"{name} did not arrive as it was: its hash differs")
+    matches: bool = digest.hexdigest() == known["sha256"]
+    return matches

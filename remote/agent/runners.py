@@ -12,11 +12,13 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any, Protocol
 
 ENGINE_PATIENCE_S = 120.0
 ENGINE_PAUSE_S = 1.0
-KILLED = 137
+UNSEEN_S = 10.0
+UNSEEN = 255
 LOG_TAIL_LINES = 50
 
 
@@ -91,61 +93,89 @@ class ProcessRunner:
 class ContainerRunner:
     """The trainer in a detached container, driven by the engine's command lines.
 
-    `commands` has start, wait, state, stop, remove and logs, each an argv; wait prints the exit
-    code, state prints JSON with Running and ExitCode.
+    `commands` has start, wait, state, stop, remove and logs, each an argv; state prints JSON with
+    Running, ExitCode and Pid.
+
+    The engine's word alone is not enough. One that is killed takes a container's exit code with
+    it, and may say for ever that the container runs; one that is restarted does not answer for a
+    while, or starts the container anew. So the container's own process is looked at, too.
     """
 
     def __init__(self, commands: dict[str, Any]) -> None:
         self._commands = commands
         self._waiter: subprocess.Popen[bytes] | None = None
+        self._process: tuple[int, str] | None = None
         self._silent_since: float | None = None
 
     def start(self) -> int:
-        """Start the container, in place of one that may be left over. The id is of no process."""
+        """Start the container, in place of one that may be left over; its process id."""
         self.remove()
         result = self._call("start")
         if result.returncode:
             raise StartError(_last_line(result.stderr))
-        return 0
+        self._silent_since = None
+        self._process = self._find_process(self._read_state() or {})
+        return self._process[0] if self._process else 0
 
     def wait(self, timeout_s: float) -> int | None:
-        """The exit code; None when it runs on, or when the engine is silent for the moment.
-
-        The word of `wait` is not enough: the engine may have been killed, or may have started the
-        container anew. The container's own state decides.
-        """
+        """The exit code, UNSEEN when the engine lost it; None when the trainer runs on."""
         if self._waiter is None:
             self._waiter = subprocess.Popen(
-                self._commands["wait"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+                self._commands["wait"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
             )
         try:
-            self._waiter.communicate(timeout=timeout_s)
+            self._waiter.wait(timeout_s)
         except subprocess.TimeoutExpired:
-            return None
+            return None if self._is_alive() else self._look()
         self._waiter = None
-        return self._read_end()
+        return self._look()
 
-    def _read_end(self) -> int | None:
-        result = self._call("state")
-        if result.returncode:
-            return self._bear_silence()
-        self._silent_since = None
-        state = json.loads(result.stdout)
+    def _look(self) -> int | None:
+        """How it stands, by the engine and by the process that it names."""
+        state = self._read_state()
+        if state is None:
+            return self._bear(ENGINE_PATIENCE_S)
         if state["Running"]:
-            time.sleep(ENGINE_PAUSE_S)  # or a waiter that fails at once would be asked for ever
-            return None
+            self._process = self._find_process(state)
+            return None if self._process else self._bear(UNSEEN_S)
+        self._end_waiter()
         self._copy_log()
         return int(state["ExitCode"]) & 0xFF
 
-    def _bear_silence(self) -> int | None:
-        """An engine that is being restarted does not answer for a while."""
+    def _bear(self, patience_s: float) -> int | None:
+        """Nothing is known for the moment; after `patience_s` of it, the end was not seen."""
         now = time.monotonic()
         self._silent_since = now if self._silent_since is None else self._silent_since
-        if now - self._silent_since < ENGINE_PATIENCE_S:
+        if now - self._silent_since < patience_s:
             time.sleep(ENGINE_PAUSE_S)
             return None
-        print("segaway: the container engine does not answer any more.", flush=True)
-        return KILLED
+        self._end_waiter()
+        return UNSEEN
+
+    def _is_alive(self) -> bool:
+        alive = self._process is not None and read_birth(self._process[0]) == self._process[1]
+        if alive:
+            self._silent_since = None
+        return alive
+
+    def _find_process(self, state: dict[str, Any]) -> tuple[int, str] | None:
+        """The container's process and when it was born: ids are used again."""
+        pid = state.get("Pid", 0)
+        birth = read_birth(pid) if pid else ""
+        return (pid, birth) if birth else None
+
+    def _read_state(self) -> dict[str, Any] | None:
+        result = self._call("state")
+        if result.returncode:
+            return None
+        state: dict[str, Any] = json.loads(result.stdout)
+        return state
+
+    def _end_waiter(self) -> None:
+        if self._waiter:
+            self._waiter.kill()
+            self._waiter.wait()
+            self._waiter = None
 
     def _copy_log(self) -> None:
         """What the container itself wrote; the trainer's own words are in log.txt already."""
@@ -174,6 +204,16 @@ class ContainerRunner:
             )
         except OSError as error:
             raise StartError(str(error)) from error
+
+
+def read_birth(pid: int) -> str:
+    """When a process started, in the kernel's ticks; empty where there is none, or a dead one."""
+    try:
+        # The name before it may hold anything, so count from its closing bracket.
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return "" if fields[0] == "Z" else fields[19]
 
 
 def _last_line(text: bytes) -> str:

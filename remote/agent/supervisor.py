@@ -117,8 +117,10 @@ class Job:
             return Ending("failed", "engine", f"It could not be started: {error}.", "", True)
         self._save({**self._state, "pid": pid})
         self._tell_started()
-        self._state["exit_code"] = code = self._wait()
-        return evidence.diagnose(code, self._stopping)
+        code = self._wait()
+        ending = evidence.diagnose(code, self._stopping)
+        self._state["exit_code"] = 0 if ending.state == "finished" else code
+        return ending
 
     def _tell_started(self) -> None:
         if self._told >= 0:

@@ -9,10 +9,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.conftest import wait_until
+from tests.conftest import Connect, Start, wait_until
 from tests.fakes import links, volumes
 from tests.fakes.bed import Bed
-from tests.fakes.conftest import ROOT, VOLUME, Connect, Start, mount_volume
+from tests.fakes.conftest import ROOT, VOLUME, mount_volume
 from tests.fakes.nodes import BedNode
 from tests.fakes.processes import is_same
 
