@@ -37,9 +37,9 @@ def follow_log(run_id: str | None, dry_run: bool, as_json: bool) -> None:
     """
     if as_json:
         raise ConfigError("A log that is followed has no JSON value.", fix="Leave out --json.")
-    console = Console(as_json)
     if dry_run:
-        return preview_steps(run_id, console, ("logs",))
+        return preview_steps(run_id, Console(as_json), ("logs",))
+    console = Console(as_json=True)  # whose words go to stderr: stdout is the log's alone
     with open_session(run_id, console) as session:
         if not session.run.is_open:
             sys.stdout.buffer.write(_read_log(session))
