@@ -12,7 +12,7 @@ demo: $(VENV)/ready
 	$(BIN)/segaway demo
 
 test: system $(VENV)/ready $(LAPTOP)/ready
-	$(BIN)/pytest -n $(WORKERS) --dist loadgroup
+	$(BIN)/pytest -n $(WORKERS)
 
 check: $(VENV)/ready
 	$(BIN)/ruff check .

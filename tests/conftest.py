@@ -132,17 +132,29 @@ class BedLaptop(Laptop):
         self.bed.clear()
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """One worker for all that needs a test bed, where xdist knows of groups."""
-    for item in items:
-        if "bed_slot" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("bed"))
+@pytest.fixture
+def machine(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[None]:
+    """A share of this machine; all of it for a test that is marked `alone`.
+
+    The kernel counts its kills for want of memory for the whole machine: a test that provokes one
+    would be seen by those beside it.
+    """
+    folder = tmp_path_factory.getbasetemp()
+    folder = folder.parent if os.environ.get("PYTEST_XDIST_WORKER") else folder
+    kind = fcntl.LOCK_EX if request.node.get_closest_marker("alone") else fcntl.LOCK_SH
+    with (folder / "machine.lock").open("w") as lock, (folder / "turnstile.lock").open("w") as turn:
+        # Whoever waits holds the turnstile: nobody can overtake it for ever.
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        fcntl.flock(lock, kind)
+        fcntl.flock(turn, fcntl.LOCK_UN)
+        yield
 
 
 @pytest.fixture
-def bed_slot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """The right to a test bed: one test at a time has it, as nodes are nearly whole machines.
+def bed_slot(machine: None) -> None:
+    """The right to a test bed.
 
     Skips where there can be no bed. What CI could have installed is no excuse there.
     """
@@ -151,10 +163,6 @@ def bed_slot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     if missing := find_missing():
         reason = f"the test bed needs {', '.join(missing)}: sh tests/system.sh"
         (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
-    # xdist 3.8 does not group under pytest 9.2. The folder above is the same for all workers.
-    with (tmp_path_factory.getbasetemp().parent / "bed.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 @pytest.fixture

@@ -107,6 +107,7 @@ def test_a_killed_trainer_leaves_nothing_billing_and_can_be_gone_on_with(
     assert hash_weights(watched.results) == undisturbed
 
 
+@pytest.mark.alone
 def test_too_little_memory_is_told_and_more_of_it_is_the_fix(watch: Watch, dataset: Path) -> None:
     answer = watch.laptop.run("run", dataset, *LONGER, *PODMAN, "--memory", "0.1")
     assert answer.code == 1
@@ -125,6 +126,7 @@ exec python3 -c 'bytearray(1500 * 2**20)'
 """
 
 
+@pytest.mark.alone
 def test_a_trainer_that_ran_out_of_memory_goes_on_from_its_checkpoint(
     watch: Watch, undisturbed: str
 ) -> None:

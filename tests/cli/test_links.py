@@ -14,7 +14,7 @@ import pytest
 from tests.conftest import BedLaptop, count_epochs, hash_weights, wait_until
 
 PROCESS = ("--engine", "process")
-LONG = ("--epochs", "150", "--crop", "32", "--batch", "4", *PROCESS)
+LONG = ("--epochs", "80", "--crop", "32", "--batch", "4", *PROCESS)
 FOLLOWED = ("log.txt", "events.jsonl")
 CUTS = 100
 
@@ -96,7 +96,7 @@ def test_a_laptop_that_slept_for_minutes_goes_on_where_it_was(
 ) -> None:
     """Longer than any timeout of the link: the node gives the sleeper's connection up."""
     process, results = start(
-        bed_laptop, dataset, "--epochs", "400", "--crop", "32", "--batch", "4", *PROCESS
+        bed_laptop, dataset, "--epochs", "200", "--crop", "32", "--batch", "4", *PROCESS
     )
     os.kill(process.pid, signal.SIGSTOP)
     time.sleep(130)
@@ -105,8 +105,8 @@ def test_a_laptop_that_slept_for_minutes_goes_on_where_it_was(
     wait_until(lambda: count_epochs(results) > asleep + 10)
     out, err = process.communicate(timeout=240)
     assert process.returncode == 0, err
-    assert count_epochs(results) == 400
-    assert "epoch 400/400" in out + err
+    assert count_epochs(results) == 200
+    assert "epoch 200/200" in out + err
 
 
 def test_without_the_cloud_and_the_link_it_waits_and_says_so(
@@ -125,7 +125,7 @@ def test_without_the_cloud_and_the_link_it_waits_and_says_so(
     out, err = process.communicate(timeout=240)
     assert process.returncode == 0, err
     assert re.search(r"Reconnecting for 0:\d\d; training goes on\. No connection to root@", out)
-    assert count_epochs(results) == 150
+    assert count_epochs(results) == 80
 
 
 def test_a_node_at_another_address_is_found_again(bed_laptop: BedLaptop, dataset: Path) -> None:
@@ -134,7 +134,7 @@ def test_a_node_at_another_address_is_found_again(bed_laptop: BedLaptop, dataset
     node.move()
     _, err = process.communicate(timeout=240)
     assert process.returncode == 0, err
-    assert count_epochs(results) == 150
+    assert count_epochs(results) == 80
 
 
 def test_a_command_finds_a_node_that_moved_while_nobody_watched(
@@ -142,7 +142,7 @@ def test_a_command_finds_a_node_that_moved_while_nobody_watched(
 ) -> None:
     answer = bed_laptop.good("run", dataset, *LONG, "--detach")
     bed_laptop.node(answer["run"]).move()
-    assert bed_laptop.good("attach")["metrics"]["epochs"] == 150
+    assert bed_laptop.good("attach")["metrics"]["epochs"] == 80
     assert bed_laptop.good("fetch")["job"]["state"] == "finished"
     bed_laptop.good("down")
 

@@ -1,5 +1,7 @@
 """What podman can do on a node of the test bed, its storage on the node's disk or on the volume."""
 
+import pytest
+
 from tests.fakes.bed import Bed
 from tests.fakes.conftest import ROOT
 from tests.fakes.images import NAME, SITE_PACKAGES
@@ -58,6 +60,7 @@ def test_a_container_that_was_running_when_the_node_died_is_found_dead(node: Bed
     assert node.run(state).stdout == "true\n"
 
 
+@pytest.mark.alone
 def test_a_container_that_takes_too_much_memory_is_killed(node: BedNode) -> None:
     greedy = ["python3", "-c", "print(len(bytearray(300 * 2**20)))"]
     limits = ["--rm", "--network", "none", "--memory", "100m"]

@@ -91,7 +91,7 @@ def test_what_may_go_better_is_tried_again(run: Path, cause: str) -> None:
     ],
 )
 def test_an_end_without_last_words_is_read_from_its_traces(
-    run: Path, script: str, cause: str, message: str
+    machine: None, run: Path, script: str, cause: str, message: str
 ) -> None:
     start(run, script)
     ended = end(run)
