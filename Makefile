@@ -12,7 +12,7 @@ demo: $(VENV)/ready
 	$(BIN)/segaway demo
 
 test: system $(VENV)/ready $(LAPTOP)/ready
-	$(BIN)/pytest -n $(WORKERS)
+	$(BIN)/pytest -n $(WORKERS) --durations 25
 
 check: $(VENV)/ready
 	$(BIN)/ruff check .
