@@ -171,3 +171,13 @@ def test_several_laptops_follow_one_training(bed_laptop: BedLaptop, dataset: Pat
     assert logs == [read_node(bed_laptop, run)["log.txt"]] * 3
     bed_laptop.good("fetch", run)
     bed_laptop.good("down", run)
+
+
+def test_a_run_is_ended_although_its_node_is_silent(bed_laptop: BedLaptop, dataset: Path) -> None:
+    run = bed_laptop.good("provision", "--dataset", dataset)["run"]
+    bed_laptop.node(run).cut()
+    answer = bed_laptop.run("down", run, "--discard")
+    assert answer.code == 0, answer.err
+    assert "The volume was not unmounted: No connection to root@" in answer.out
+    assert not bed_laptop.bed.nodes()
+    assert not bed_laptop.bed.volumes()

@@ -239,6 +239,51 @@ def test_a_dataset_that_changed_is_refused_and_nothing_is_left(laptop: Laptop, s
     assert not laptop.cloud.find_all()
 
 
+def test_a_run_goes_on_as_it_began(laptop: Laptop, skies: Path) -> None:
+    run = laptop.good("provision", "--dataset", _separate(laptop, skies))["run"]
+    for flag in (("--epochs", "3"), ("--max-hours", "1", "--name", "other")):
+        answer = laptop.run("run", "--resume", run, *flag)
+        assert answer.code == 2
+        assert f"A run goes on as it began: {flag[-2]} cannot be changed." in answer.err
+    laptop.good("down")
+
+
+def test_a_log_that_is_followed_is_the_logs_bytes_alone(laptop: Laptop, skies: Path) -> None:
+    run = laptop.good("run", skies, *TINY, "--detach")["run"]
+    followed = laptop.run("logs", "-f", run)
+    assert followed.code == 0
+    assert followed.err.strip() == "The training is finished."
+    assert followed.out == laptop.run("logs", run).out
+    assert followed.out.startswith("skies: ")
+    laptop.good("fetch", run)
+    laptop.good("down", run)
+    assert laptop.run("logs", "-f", run).out == followed.out
+    refused = laptop.run("logs", "-f", run, "--json")
+    assert (refused.code, "has no JSON value" in refused.err) == (2, True)
+    assert "follow" in laptop.run("logs", "-f", run, "--dry-run").out
+
+
+def test_a_failed_run_that_is_down_goes_on_within_what_is_left_of_its_cap(
+    laptop: Laptop, skies: Path
+) -> None:
+    """On the free local cloud any cap will do; its deadline is a new one."""
+    process = laptop.start("run", skies, "--epochs", "60", "--crop", "32", "--batch", "4")
+    wait_until(lambda: list((laptop.folder / "results").glob("*/checkpoints/last.pt")))
+    (results,) = (laptop.folder / "results").iterdir()
+    for found in find_processes(f"segaway-{results.name}-node"):
+        if found.cmdline()[1:3] == ["-m", "train"]:
+            found.kill()
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, "killed from outside (SIGKILL)" in err) == (1, True)
+    assert not laptop.cloud.find_all()
+    before = laptop.good("status", results.name)["deadline_s"]
+    resumed = laptop.run("run", "--resume", results.name, "--max-hours", "1")
+    assert resumed.code == 0, resumed.err
+    assert "of the run's results to its new volume" in resumed.out
+    assert "going on from step" in resumed.out
+    assert laptop.good("status", results.name)["deadline_s"] < before
+
+
 def test_what_was_given_up_cannot_be_resumed(laptop: Laptop, skies: Path) -> None:
     run = laptop.good("provision", "--dataset", _separate(laptop, skies))["run"]
     laptop.good("down")

@@ -33,7 +33,7 @@ from tests.fakes.clouds import add_clouds, netns
 NODE, VOLUME = f"segaway-test-{os.getpid()}-node", f"segaway-test-{os.getpid()}-vol"
 
 
-BED = pytest.param(netns.NAME, marks=pytest.mark.xdist_group("bed"))
+BED = netns.NAME
 
 
 @pytest.fixture(params=[*list_clouds(), BED])
