@@ -1,8 +1,9 @@
 """The trainer's images on the node of a run."""
 
 import shlex
+from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any, cast
+from typing import Any
 
 from cli.config import Settings, load_settings
 from cli.console import Console
@@ -10,10 +11,12 @@ from cli.contact import connect
 from cli.errors import RunError
 from cli.session import Session, open_session
 from cli.training import guess_engine, push_trainer, session_job, training_job
-from remote.containers import Image, trainer_image
-from remote.engines import ContainerEngine, JobSpec, load_engine
+from remote.containers import ContainerEngine, trainer_image
+from remote.engines import JobSpec, load_engine
 from remote.host import Host
 from remote.job import choose_engine
+
+Work = Callable[[Session, Host, ContainerEngine, JobSpec], None]
 
 
 def build_image(run_id: str | None, flags: dict[str, Any], dry_run: bool, as_json: bool) -> None:
@@ -22,21 +25,14 @@ def build_image(run_id: str | None, flags: dict[str, Any], dry_run: bool, as_jso
     Raises:
         RunError: the run is down, or its engine has no images.
     """
-    console = Console(as_json)
-    with open_session(run_id, console) as session:
-        settings = _choose(session, flags)
-        if dry_run:
-            return _preview(session, settings, console)
-        session.update(settings=settings.model_dump(mode="json", exclude_none=True))
-        with session.step("image"), connect(session) as host:
-            push_trainer(host, session.root)
-            job = session_job(session, host)
-            engine = _open_engine(session, host, job)
-            made = engine.ensure_image(host, job)
-        name = trainer_image(job)
-        console.say(f"{name} is made." if made else f"{name} is there already.")
-        console.answer({"run": session.run.id, "image": name, "made": made})
-    return None
+
+    def build(session: Session, host: Host, engine: ContainerEngine, job: JobSpec) -> None:
+        push_trainer(host, session.root)
+        made, name = engine.ensure_image(host, job), trainer_image(job)
+        session.console.say(f"{name} is made." if made else f"{name} is there already.")
+        session.console.answer({"run": session.run.id, "image": name, "made": made})
+
+    _work(run_id, flags, dry_run, as_json, build)
 
 
 def list_images(run_id: str | None, flags: dict[str, Any], dry_run: bool, as_json: bool) -> None:
@@ -45,19 +41,31 @@ def list_images(run_id: str | None, flags: dict[str, Any], dry_run: bool, as_jso
     Raises:
         RunError: the run is down, or its engine has no images.
     """
+
+    def tell(session: Session, host: Host, engine: ContainerEngine, job: JobSpec) -> None:
+        images = engine.list_images(host, job)
+        answer = {"run": session.run.id, "images": [asdict(image) for image in images]}
+        session.console.answer(answer)
+        if not as_json:
+            rows = [[image.name, image.size, image.age] for image in images]
+            session.console.table(["image", "size", "made"], rows)
+
+    _work(run_id, flags, dry_run, as_json, tell)
+
+
+def _work(
+    run_id: str | None, flags: dict[str, Any], dry_run: bool, as_json: bool, work: Work
+) -> None:
+    """Do it with the engine of the run, on its node; or show what would be sent."""
     console = Console(as_json)
     with open_session(run_id, console) as session:
         settings = _choose(session, flags)
         if dry_run:
             return _preview(session, settings, console)
         session.update(settings=settings.model_dump(mode="json", exclude_none=True))
-        with connect(session) as host:
+        with session.step("image"), connect(session) as host:
             job = session_job(session, host)
-            images: list[Image] = _open_engine(session, host, job).list_images(host, job)
-        console.answer({"run": session.run.id, "images": [asdict(image) for image in images]})
-        if not as_json:
-            rows = [[image.name, image.size, image.age] for image in images]
-            console.table(["image", "size", "made"], rows)
+            work(session, host, _open_engine(session, host, job), job)
     return None
 
 
@@ -74,12 +82,13 @@ def _open_engine(session: Session, host: Host, job: JobSpec) -> ContainerEngine:
     """The run's engine, where it is one that has images."""
     guessed = guess_engine(session.settings)
     name = choose_engine(host, job, guessed if guessed == "process" else session.settings.engine)
-    if name == "process":
+    engine = load_engine(name)
+    if not isinstance(engine, ContainerEngine):
         raise RunError(
-            "The engine process runs the synced code: it has no images.",
+            f"The engine {name} runs the synced code: it has no images.",
             fix="Give --engine podman or --engine docker.",
         )
-    return cast(ContainerEngine, load_engine(name))
+    return engine
 
 
 def _preview(session: Session, settings: Settings, console: Console) -> None:

@@ -64,12 +64,24 @@ def resume_run(
     if dry_run:
         return preview_steps(run_id, console, ("sync", "train", "watch", "fetch", "teardown"))
     with open_session(run_id, console) as session:
+        _refuse_new_deadline(session, given)
         if session.record.get("metrics") is None or session.run.is_open:
             session.update(settings={**session.record["settings"], **given})
             flow.reopen(session)
             flow.carry_out(session, detach)
         _conclude(session)
     return None
+
+
+def _refuse_new_deadline(session: Session, given: dict[str, Any]) -> None:
+    """Of what is rented already, the deadline stands."""
+    caps = [key for key in ("max_cost", "max_hours") if key in given]
+    if caps and session.run.is_open:
+        raise ConfigError(
+            f"--{caps[0].replace('_', '-')} comes too late: the deadline of {session.run.id} "
+            "stands until it is down.",
+            fix=f"segaway run --resume {session.run.id} without it.",
+        )
 
 
 def start_run(

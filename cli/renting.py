@@ -45,7 +45,8 @@ def rent(session: Session) -> None:
     if time.time() > session.run.deadline_s:
         raise RunError(
             "The run's deadline has passed: nothing more is rented for it.",
-            fix="segaway fetch RUN, then segaway down RUN.",
+            fix="segaway fetch RUN, where its node still answers. After segaway down RUN "
+            "--discard, segaway run --resume RUN goes on from what came home, with a new deadline.",
         )
     cloud = session.cloud()
     made, folder = session.record["plan"], session.folder

@@ -31,7 +31,6 @@ LIST_FORMAT = "{{.Repository}}:{{.Tag}}\t{{.Size}}\t{{.CreatedSince}}"
 class Dialect:
     """In what one engine's commands differ. The folders are the node's."""
 
-    name: str
     head: list[str]
     user_flags: list[str]
     gpu_flags: list[str]
@@ -132,37 +131,53 @@ def build_job(dialect: Dialect, spec: JobSpec) -> dict[str, Any]:
     return job if spec.uid else {**job, "owner": user_of(spec)}
 
 
-def preview(dialect: Dialect, spec: JobSpec) -> list[list[str]]:
-    """What is sent to have the image and to start the trainer."""
-    image = pull_image(dialect, spec.image) if spec.image else build_image(dialect, spec)
-    return [has_image(dialect, trainer_image(spec)), image, run_container(dialect, spec)]
+class ContainerEngine:
+    """The promises of `Engine`, for one that has images; its file adds what is its own."""
 
+    program = ""
 
-def ensure_image(host: Host, dialect: Dialect, spec: JobSpec) -> bool:
-    """The promise of `Engine.ensure_image`."""
-    image = trainer_image(spec)
-    if host.run(has_image(dialect, image)).code == 0:
-        return False
-    command = pull_image(dialect, image) if spec.image else build_image(dialect, spec)
-    result = host.run(command, timeout_s=BUILD_TIMEOUT_S)
-    if result.code:
-        what = f"{image} cannot be pulled" if spec.image else "The trainer's image cannot be built"
-        raise JobError(
-            f"{what} on {host.address}: {_last_words(result.stderr)}",
-            fix="Name another with --image or --base-image, or take --engine process.",
-        )
-    return True
+    def dialect(self, spec: JobSpec) -> Dialect:
+        """How this engine is spoken to. Pure."""
+        raise NotImplementedError
 
+    def is_there(self, host: Host, spec: JobSpec) -> bool:
+        return host.run(["sh", "-c", 'command -v "$0"', self.program]).code == 0
 
-def read_images(host: Host, dialect: Dialect) -> list[Image]:
-    """The trainer's images on a node."""
-    lines = host.check(list_images(dialect)).decode().splitlines()
-    return [Image(*line.split("\t")) for line in lines]
+    def check(self, host: Host, spec: JobSpec) -> None:
+        if not self.is_there(host, spec):
+            raise JobError(
+                f"There is no {self.program} on {host.address}.",
+                fix=f"Install {self.program} there, or take --engine process.",
+            )
 
+    def ensure_image(self, host: Host, spec: JobSpec) -> bool:
+        dialect, image = self.dialect(spec), trainer_image(spec)
+        if host.run(has_image(dialect, image)).code == 0:
+            return False
+        command = pull_image(dialect, image) if spec.image else build_image(dialect, spec)
+        result = host.run(command, timeout_s=BUILD_TIMEOUT_S)
+        if result.code:
+            what = f"{image} cannot be pulled"
+            if not spec.image:
+                what = "The trainer's image cannot be built"
+            raise JobError(
+                f"{what} on {host.address}: {_last_words(result.stderr)}",
+                fix="Name another with --image or --base-image, or take --engine process.",
+            )
+        return True
 
-def find_program(host: Host, program: str) -> bool:
-    """Whether the node has it."""
-    return host.run(["sh", "-c", 'command -v "$0"', program]).code == 0
+    def build_commands(self, spec: JobSpec) -> list[list[str]]:
+        dialect = self.dialect(spec)
+        image = pull_image(dialect, spec.image) if spec.image else build_image(dialect, spec)
+        return [has_image(dialect, trainer_image(spec)), image, run_container(dialect, spec)]
+
+    def build_job(self, spec: JobSpec) -> dict[str, Any]:
+        return build_job(self.dialect(spec), spec)
+
+    def list_images(self, host: Host, spec: JobSpec) -> list[Image]:
+        """The trainer's images on the node. Waits."""
+        lines = host.check(list_images(self.dialect(spec))).decode().splitlines()
+        return [Image(*line.split("\t")) for line in lines]
 
 
 def _size(gib: float) -> str:

@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from remote import shell
-from remote.errors import Unreachable
-from remote.host import Host, Stream
+from remote.calls import check_answer
+from remote.errors import CommandFailed, TransferError, Unreachable
+from remote.host import Host, Result, Stream
 from remote.job import JobStatus, parse_status
 
 FILES = ("events.jsonl", "log.txt", "telemetry.csv")
 SILENCE_S = 15.0
 BACKOFF_S = (0.5, 30.0)
+TRIES = 4
 
 
 @dataclass(frozen=True)
@@ -52,15 +54,16 @@ def follow_job(
 
     Raises:
         Unreachable: the host did not answer for `patience_s`.
+        CommandFailed, TransferError: it does, but its agent fails, again and again.
     """
     offsets = dict(offsets)
     broken_since: float | None = None
-    pause_s = BACKOFF_S[0]
+    pause_s, failures = BACKOFF_S[0], 0
     while True:
         try:
             with host.stream(shell.follow_files(root, run, offsets), SILENCE_S) as stream:
                 for item in _read_frames(stream, host):
-                    broken_since, pause_s = None, BACKOFF_S[0]
+                    broken_since, pause_s, failures = None, BACKOFF_S[0], 0
                     if isinstance(item, Chunk):
                         offsets[item.file] = item.offset + len(item.content)
                     if item:
@@ -72,6 +75,10 @@ def follow_job(
             if clock() - broken_since > patience_s:
                 raise
             yield Reconnecting(broken_since, str(error))
+        except (CommandFailed, TransferError):
+            failures += 1
+            if failures > TRIES:
+                raise
         sleep(pause_s * random.uniform(0.5, 1.0))
         pause_s = min(2 * pause_s, BACKOFF_S[1])
 
@@ -81,6 +88,7 @@ def _read_frames(stream: Stream, host: Host) -> Generator[Chunk | JobStatus | No
 
     Raises:
         Unreachable: the stream ended before the job's end was told.
+        CommandFailed: so it did because the agent failed.
     """
     while line := stream.read_line():
         head: dict[str, Any] = json.loads(line) if line.endswith(b"\n") else {"beat": 0}
@@ -93,6 +101,9 @@ def _read_frames(stream: Stream, host: Host) -> Generator[Chunk | JobStatus | No
             yield Chunk(head["file"], head["offset"], content)
         else:
             yield None
+    code, errors = stream.wait()
+    if code:
+        check_answer(host, "follow", Result(code, b"", errors))
     raise Unreachable(
         f"The connection to {host.address} ended.",
         fix="segaway attach RUN goes on where it stopped.",

@@ -160,7 +160,6 @@ class Job:
         event = {"v": 1, "kind": "warning", "at": round(time.time(), 3), "message": message}
         with contextlib.suppress(OSError):
             print(f"segaway: {message}", flush=True)
-            end_line(self._run / "events.jsonl")
             append(self._run / "events.jsonl", json.dumps(event))
 
     def _pause(self) -> None:
@@ -182,10 +181,3 @@ class Job:
                 raise
             self._reserve.unlink()
             jobs.write_json(path, state)
-
-
-def end_line(path: Path) -> None:
-    """Close a line that a killed writer left open, so that the next one can be read."""
-    with path.open("rb+") as file:
-        if file.seek(0, os.SEEK_END) and file.seek(-1, os.SEEK_END) >= 0 and file.read(1) != b"\n":
-            file.write(b"\n")

@@ -8,12 +8,9 @@ on the node needs no laptop any more.
 import importlib
 import pkgutil
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import Any, Protocol, cast
 
 from remote.host import Host
-
-if TYPE_CHECKING:
-    from remote.containers import Image
 
 TRAINER_UID = 10001
 """Who the trainer is in its container, where a root of the node starts it."""
@@ -73,14 +70,6 @@ class Engine(Protocol):
 
     def build_job(self, spec: JobSpec) -> dict[str, Any]:
         """The job for the node's supervisor. Pure."""
-        ...
-
-
-class ContainerEngine(Engine, Protocol):
-    """An engine that has images."""
-
-    def list_images(self, host: Host, spec: JobSpec) -> "list[Image]":
-        """The trainer's images on the node. Waits."""
         ...
 
 

@@ -1,16 +1,13 @@
 """The trainer in a container of Docker's."""
 
 import json
-from typing import Any
 
-from remote import containers
-from remote.containers import Dialect
+from remote.containers import ContainerEngine, Dialect
 from remote.engines import JobSpec
 from remote.errors import JobError
 from remote.host import Host
 
 DIALECT = Dialect(
-    name="docker",
     head=["docker"],
     user_flags=[],
     gpu_flags=["--gpus", "all"],
@@ -20,18 +17,16 @@ RUNTIMES = ["docker", "info", "--format", "{{json .Runtimes}}"]
 TOOLKIT_FIX = "sudo nvidia-ctk runtime configure --runtime=docker"
 
 
-class DockerEngine:
+class DockerEngine(ContainerEngine):
     """The promises of `Engine`, with Docker."""
 
-    def is_there(self, host: Host, spec: JobSpec) -> bool:
-        return containers.find_program(host, "docker")
+    program = "docker"
+
+    def dialect(self, spec: JobSpec) -> Dialect:
+        return DIALECT
 
     def check(self, host: Host, spec: JobSpec) -> None:
-        if not self.is_there(host, spec):
-            raise JobError(
-                f"There is no docker on {host.address}.",
-                fix="Install it there (apt-get install docker.io), or take --engine process.",
-            )
+        super().check(host, spec)
         result = host.run(RUNTIMES)
         if result.code:
             last = result.stderr.strip().splitlines()[-1:] or ["it said nothing."]
@@ -46,19 +41,6 @@ class DockerEngine:
                 fix=f"segaway ssh RUN -- {TOOLKIT_FIX}, restart docker there, then segaway run "
                 "--resume RUN.",
             )
-
-    def ensure_image(self, host: Host, spec: JobSpec) -> bool:
-        return containers.ensure_image(host, DIALECT, spec)
-
-    def build_commands(self, spec: JobSpec) -> list[list[str]]:
-        return containers.preview(DIALECT, spec)
-
-    def build_job(self, spec: JobSpec) -> dict[str, Any]:
-        return containers.build_job(DIALECT, spec)
-
-    def list_images(self, host: Host, spec: JobSpec) -> list[containers.Image]:
-        """The trainer's images on the node."""
-        return containers.read_images(host, DIALECT)
 
 
 engine = DockerEngine()

@@ -171,10 +171,10 @@ def watched_podman(watched: Watched) -> str:
     import shlex
 
     from remote.engines import JobSpec
-    from remote.engines.podman import dialect_of
+    from remote.engines.podman import engine
 
     spec = JobSpec(watched.run, "/mnt/segaway", "", "", "", "")
-    return shlex.join(dialect_of(spec).head)
+    return shlex.join(engine.dialect(spec).head)
 
 
 @ENGINES

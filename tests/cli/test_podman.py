@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from remote.engines import JobSpec
-from remote.engines.podman import dialect_of
+from remote.engines.podman import engine
 from tests.conftest import LONGER, PODMAN, TINY, BedLaptop, count_epochs, hash_weights, wait_until
 from train.events import Started, parse_event
 
 ROOT = "/mnt/segaway"
-HEAD = dialect_of(JobSpec("", ROOT, "", "", "", "")).head
+HEAD = engine.dialect(JobSpec("", ROOT, "", "", "", "")).head
 
 
 def test_a_container_trains_the_weights_of_a_process_and_is_locked_up(

@@ -245,6 +245,9 @@ def test_a_run_goes_on_as_it_began(laptop: Laptop, skies: Path) -> None:
         answer = laptop.run("run", "--resume", run, *flag)
         assert answer.code == 2
         assert f"A run goes on as it began: {flag[-2]} cannot be changed." in answer.err
+    late = laptop.run("run", "--resume", run, "--max-hours", "1")
+    assert late.code in (2, 3)
+    assert f"--max-hours comes too late: the deadline of {run} stands until it is down." in late.err
     laptop.good("down")
 
 

@@ -200,3 +200,12 @@ def test_following_gives_up_after_its_patience(node: tuple[Address, str]) -> Non
     with pytest.raises(Unreachable):
         list(items)
     assert now[0] > 30
+
+
+def test_following_gives_up_where_there_is_no_agent(host: Host) -> None:
+    """As on a node whose volume is not mounted: it answers, and knows nothing."""
+    pauses: list[float] = []
+    items = follow_job(host, "/nowhere", "/nowhere/runs/r", {}, sleep=pauses.append)
+    with pytest.raises(CommandFailed, match=r"follow on .* ended with 2: .*No such file"):
+        list(items)
+    assert len(pauses) == 4
