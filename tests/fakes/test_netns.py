@@ -14,6 +14,7 @@ from tests.fakes.bed import Bed
 from tests.fakes.clouds.netns import REGION, VOLUME_MIB, NetnsCloud
 
 NODE, VOLUME = "segaway-x-node", "segaway-x-vol"
+LEAN = (*TINY, "--engine", "process")
 
 
 @pytest.fixture
@@ -86,7 +87,7 @@ def test_a_volume_is_as_small_as_a_test_wants_it(
 def test_a_laptop_rents_a_node_finds_it_and_leaves_nothing(
     bed_laptop: BedLaptop, skies: Path
 ) -> None:
-    run = bed_laptop.start("run", skies, *TINY, "--results", "out", "--json")
+    run = bed_laptop.start("run", skies, *LEAN, "--results", "out", "--json")
     wait_until(bed_laptop.bed.nodes, 60)
     label = bed_laptop.bed.nodes()[0].label
     out, err = run.communicate(timeout=300)
@@ -102,7 +103,7 @@ def test_a_laptop_rents_a_node_finds_it_and_leaves_nothing(
 def test_a_laptop_that_dies_on_the_way_finds_its_node_again(
     bed_laptop: BedLaptop, skies: Path
 ) -> None:
-    killed = bed_laptop.run("--kill-after", "3", "run", skies, *TINY, "--results", "out")
+    killed = bed_laptop.run("--kill-after", "3", "run", skies, *LEAN, "--results", "out")
     assert killed.code == -signal.SIGKILL
     assert bed_laptop.bed.nodes()
     assert bed_laptop.good("down", "--discard")["still_billing"] == []
