@@ -148,7 +148,7 @@ def test_a_command_finds_a_node_that_moved_while_nobody_watched(
 
 
 def test_results_come_home_while_training_goes_on(bed_laptop: BedLaptop, dataset: Path) -> None:
-    process, results = start(bed_laptop, dataset, *LONG)
+    process, results = start(bed_laptop, dataset, "--epochs", "1000", *LONG[2:])
     for name in ("checkpoints/last.pt", "checkpoints/best.pt", "metrics.csv", "samples"):
         wait_until((results / name).exists)
     assert process.poll() is None
