@@ -270,7 +270,8 @@ def test_a_failed_run_that_is_down_goes_on_within_what_is_left_of_its_cap(
     laptop: Laptop, skies: Path
 ) -> None:
     """On the free local cloud any cap will do; its deadline is a new one."""
-    process = laptop.start("run", skies, "--epochs", "60", "--crop", "32", "--batch", "4")
+    laptop.environment["SEGAWAY_LIVE_SHARE"] = "1"
+    process = laptop.start("run", skies, "--epochs", "200", "--crop", "32", "--batch", "4")
     wait_until(lambda: list((laptop.folder / "results").glob("*/checkpoints/last.pt")))
     (results,) = (laptop.folder / "results").iterdir()
     for found in find_processes(f"segaway-{results.name}-node"):
