@@ -12,13 +12,15 @@ from contextlib import contextmanager
 from typing import IO
 
 from cli.console import Console
+from cli.contact import connect
 from cli.errors import RunError
 from cli.session import Session, open_session
 from cli.training import push_trainer, trainer_manifest
+from provision.base import NodeLost
 from remote import shell
 from remote.errors import Unreachable
 from remote.forward import forward_port
-from remote.host import Host
+from remote.host import Host, read_last_words
 
 MODULE = "train.board"
 EVENTS = "events.jsonl"
@@ -73,7 +75,7 @@ def _reach_node(session: Session) -> Host | None:
 
     Raises:
         RunError: the run is down or has no node, and nothing came home.
-        Unreachable: the node does not answer, and nothing came home.
+        Unreachable, NodeLost: the node does not answer, and nothing came home.
     """
     is_home = (session.results / EVENTS).exists()
     if not session.run.is_open or not session.record.get("node"):
@@ -85,16 +87,13 @@ def _reach_node(session: Session) -> Host | None:
             f"The run {session.run.id} is down, and {session.results} has no {EVENTS}.",
             fix="segaway run DATASET",
         )
-    host = session.host()
     try:
-        host.check(["true"])
-    except Unreachable as error:
-        host.close()
+        return connect(session)
+    except (Unreachable, NodeLost) as error:
         if not is_home:
             raise
         session.console.say(f"{error} This is what came home: {session.results}.")
         return None
-    return host
 
 
 @contextmanager
@@ -105,7 +104,7 @@ def _serve_there(session: Session, host: Host, port: int) -> Iterator[Board]:
 
         def wait() -> str:
             stream.read_all()
-            return _last_line(stream.wait()[1])
+            return read_last_words(stream.wait()[1])
 
         install = f"segaway ssh {session.run.id} -- {shell.PYTHON} -m pip install"
         remote_port = _read_port(stream.read_line(), "the node", install, wait)
@@ -138,7 +137,7 @@ def _serve_here(session: Session, port: int) -> Iterator[Board]:
         def wait() -> str:
             output.read()
             process.wait()
-            return _last_line(_read_back(errors))
+            return read_last_words(_read_back(errors))
 
         try:
             install = f"{sys.executable} -m pip install"
@@ -156,10 +155,6 @@ def _serve_here(session: Session, port: int) -> Iterator[Board]:
 def _read_back(file: IO[bytes]) -> str:
     file.seek(0)
     return file.read().decode(errors="replace")
-
-
-def _last_line(text: str) -> str:
-    return (text.strip().splitlines() or ["it said nothing."])[-1]
 
 
 def _read_port(line: bytes, place: str, install: str, wait: Callable[[], str]) -> int:

@@ -1,17 +1,20 @@
 """The node, wherever it is now: its address may change while a run lasts."""
 
-import contextlib
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Generator
 
 from cli.reach import remember_reach
 from cli.session import Session
 from provision.base import CloudError, NodeLost
 from remote.errors import Unreachable
+from remote.follow import Chunk, Reconnecting, follow_job
 from remote.host import Host
+from remote.job import JobStatus
+
+PATIENCE_S = 600.0
 
 
-@contextlib.contextmanager
-def connect(session: Session) -> Iterator[Host]:
+def connect(session: Session) -> Host:
     """The run's node, connected; found anew through its cloud where its old address is silent.
 
     Raises:
@@ -19,14 +22,39 @@ def connect(session: Session) -> Iterator[Host]:
         NodeLost: its cloud does not know it any more.
         RunError: the run has no node.
     """
-    with session.host() as host:
-        try:
-            host.connect()
-        except Unreachable:
-            if not locate_node(session, host):
-                raise
-            host.connect()
-        yield host
+    host = session.host()
+    try:
+        host.connect()
+    except Unreachable:
+        if not locate_node(session, host):
+            raise
+        host.connect()
+    return host
+
+
+def follow_run(
+    session: Session,
+    host: Host,
+    offsets: dict[str, int],
+    tell: Callable[[Reconnecting], None],
+    *others: Host,
+) -> Generator[Chunk | JobStatus]:
+    """What the run's job writes from `offsets` on, and at the end its status.
+
+    A link that breaks is told, and made anew until the run's deadline: until then the training goes
+    on. A node that has moved is found again, by `others` too.
+
+    Raises:
+        NodeLost: the node is gone.
+        Unreachable: it was silent until then.
+    """
+    patience_s = max(PATIENCE_S, session.run.deadline_s - time.time())
+    for item in follow_job(host, session.root, session.run_path, offsets, patience_s):
+        if isinstance(item, Reconnecting):
+            tell(item)
+            locate_node(session, host, *others)
+        else:
+            yield item
 
 
 def locate_node(session: Session, *hosts: Host) -> bool:

@@ -24,7 +24,6 @@ from provision.ledger import Run
 from provision.plan import Plan, make_plan
 from remote import shell
 from remote.agent.files import Manifest, read_manifest
-from remote.calls import install_agent
 from remote.errors import JobError, RemoteError, Unreachable
 from remote.fetch import fetch_folder
 from remote.job import JobStatus, read_status
@@ -65,14 +64,13 @@ def provision(session: Session) -> None:
 def sync(session: Session) -> None:
     """The dataset and the trainer's code to the volume: only what it lacks."""
     with session.step("sync"), connect(session) as host:
-        install_agent(host, session.root)
+        push_trainer(host, session.root)
         source = Path(session.record["dataset_folder"])
         target = shell.dataset_path(session.root, session.record["fingerprint"])
         with session.console.transfer("sync") as progress:
             pushed = push_folder(
                 host, session.root, source, dataset_manifest(source), target, progress
             )
-        push_trainer(host, session.root)
         session.update("synced")
     rest = "; the rest was there" if pushed.files < pushed.files_total else ""
     session.console.say(
@@ -195,10 +193,11 @@ def reopen(session: Session) -> None:
             f"The run {session.run.id} is down, without results.", fix="segaway run DATASET"
         )
     settings = session.settings
-    left = None if settings.max_cost is None else settings.max_cost - session.usd()
+    if settings.max_cost is not None:
+        left = settings.max_cost - session.usd()
+        settings = settings.model_copy(update={"max_cost": left})
     dataset = load_dataset(Path(session.record["dataset_folder"]))
-    offers = session.cloud().offers()
-    made = make_plan(offers, dataset.size_bytes, left, settings.max_hours)
+    made = plan(session.cloud(), settings, dataset.size_bytes)
     session.rewind("planned", error=None, plan=made.as_json(), node=None, job=None)
     session.extend(time.time() + made.lifetime_s)
 

@@ -9,12 +9,12 @@ from cli.config import Settings, load_settings
 from cli.console import Console
 from cli.contact import connect
 from cli.errors import RunError
+from cli.preview import show_preview
 from cli.session import Session, open_session
-from cli.training import guess_engine, push_trainer, session_job, training_job
+from cli.training import guess_engine, pick_engine, push_trainer, session_job, training_job
 from remote.containers import ContainerEngine, trainer_image
 from remote.engines import JobSpec, load_engine
 from remote.host import Host
-from remote.job import choose_engine
 
 Work = Callable[[Session, Host, ContainerEngine, JobSpec], None]
 
@@ -80,8 +80,7 @@ def _choose(session: Session, flags: dict[str, Any]) -> Settings:
 
 def _open_engine(session: Session, host: Host, job: JobSpec) -> ContainerEngine:
     """The run's engine, where it is one that has images."""
-    guessed = guess_engine(session.settings)
-    name = choose_engine(host, job, guessed if guessed == "process" else session.settings.engine)
+    name = pick_engine(session, host, job)
     engine = load_engine(name)
     if not isinstance(engine, ContainerEngine):
         raise RunError(
@@ -101,8 +100,5 @@ def _preview(session: Session, settings: Settings, console: Console) -> None:
         session.record["plan"]["offer"],
     )
     commands = load_engine(guess_engine(settings)).build_commands(job)[:-1]
-    lines = [f"$ {shlex.join(command)}" for command in commands]
-    console.answer({"run": session.run.id, "steps": [{"step": "image", "does": lines}]})
-    console.say("Dry run: nothing is done.")
-    for line in lines:
-        console.say(f"   {line}")
+    does = [f"$ {shlex.join(command)}" for command in commands]
+    show_preview({"run": session.run.id, "steps": [{"step": "image", "does": does}]}, console)

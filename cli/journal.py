@@ -1,16 +1,15 @@
 """The trainer's log, printed."""
 
 import sys
-import time
 
 from cli.console import Console
-from cli.contact import connect, locate_node
+from cli.contact import connect, follow_run
 from cli.errors import ConfigError, RunError
 from cli.launch import preview_steps
+from cli.live import View
 from cli.session import Session, open_session
 from provision.base import ProvisionError
 from remote.errors import RemoteError
-from remote.follow import Chunk, Reconnecting, follow_job
 from remote.job import JobStatus
 
 LOG = "log.txt"
@@ -51,16 +50,12 @@ def follow_log(run_id: str | None, dry_run: bool, as_json: bool) -> None:
 
 def _print_log(session: Session) -> JobStatus:
     with session.host() as host:
-        for item in follow_job(host, session.root, session.run_path, {LOG: 0}):
-            if isinstance(item, Chunk):
-                sys.stdout.buffer.write(item.content)
-                sys.stdout.buffer.flush()
-            elif isinstance(item, Reconnecting):
-                since_s = time.monotonic() - item.since_s
-                session.console.say(f"Reconnecting for {since_s:.0f} s; training goes on.")
-                locate_node(session, host)
-            else:
+        tell = View(session.console, session.usd).reconnecting
+        for item in follow_run(session, host, {LOG: 0}, tell):
+            if isinstance(item, JobStatus):
                 return item
+            sys.stdout.buffer.write(item.content)
+            sys.stdout.buffer.flush()
     raise AssertionError  # a follower ends with the job's status, or raises
 
 

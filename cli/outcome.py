@@ -10,8 +10,8 @@ from train.events import Failed, Finished, parse_event
 
 def record_end(session: Session, status: JobStatus) -> None:
     """Write down how the training ended, from the events that are here."""
-    outcome = read_outcome(session.results / "events.jsonl")
-    metrics = outcome.metrics if isinstance(outcome, Finished) else session.record.get("metrics")
+    finished = read_finished(session.results / "events.jsonl")
+    metrics = finished.metrics if finished else session.record.get("metrics")
     error = None
     if status.state != "finished":
         message = status.message or f"The training {_WORDS[status.state]}."
@@ -38,9 +38,10 @@ def job_record(status: JobStatus) -> dict[str, Any]:
     }
 
 
-def read_outcome(path: Path) -> Finished | Failed | None:
-    """The last event that ends a training, if there is one."""
+def read_finished(path: Path) -> Finished | None:
+    """The trainer's last word, if it is that the training is done."""
     if not path.exists():
         return None
-    ends = (parse_event(line) for line in path.read_bytes().splitlines())
-    return next((e for e in reversed(list(ends)) if isinstance(e, Finished | Failed)), None)
+    events = [parse_event(line) for line in path.read_bytes().splitlines()]
+    ends = [event for event in events if isinstance(event, Finished | Failed)]
+    return ends[-1] if ends and isinstance(ends[-1], Finished) else None

@@ -66,7 +66,7 @@ def preview_sync(root: str, fingerprint: str, size_bytes: int) -> Step:
         *_commands(
             *(
                 shell.call_agent(root, verb, place)
-                for place in (target, code)
+                for place in (code, target)
                 for verb in ("lack", "receive")
             )
         ),

@@ -81,6 +81,19 @@ def guess_engine(settings: Settings) -> str:
     return "process" if settings.on == LOCAL else "podman"
 
 
+def pick_engine(session: Session, host: Host, job: JobSpec) -> str:
+    """The engine of the run's settings, or the best that its node has. Waits.
+
+    Raises:
+        JobError: what it, or the best of those, lacks.
+    """
+    settings = session.settings
+    # On one's own machine there may be a podman, too; it is not asked for a container unbidden.
+    return choose_engine(
+        host, job, guess_engine(settings) if settings.on == LOCAL else settings.engine
+    )
+
+
 def session_job(session: Session, host: Host) -> JobSpec:
     """The training of a run, for the user that we are on its node."""
     return training_job(
@@ -98,16 +111,15 @@ def start_training(session: Session, host: Host) -> JobStatus:
     job = session_job(session, host)
     config = training_config(session.settings, job)
     status = read_status(host, job.root, job.run)
-    engine = session.record.get("engine", "")
-    if status.state != "running":
-        wanted = guess_engine(session.settings) if session.run.cloud == LOCAL else None
-        engine = choose_engine(host, job, wanted or session.settings.engine)
+    goes_on = status.state in ("running", "finished")
+    engine = "" if goes_on else pick_engine(session, host, job)
     if status.state == "none":
         _push_results(session, host, job)
     # Before the start: from here on there may be results that a teardown must not lose.
     session.rewind("training")
-    status = start_job(host, job, engine, config, session.console.say)
-    session.update(job=job_record(status), engine=engine, error=None)
+    if not goes_on:
+        status = start_job(host, job, engine, config, session.console.say)
+    session.update(job=job_record(status), error=None)
     return status
 
 

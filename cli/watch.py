@@ -1,21 +1,19 @@
 """A training that is watched: shown, its log and events kept, its results brought home."""
 
 import contextlib
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from cli.contact import locate_node
+from cli.contact import follow_run
 from cli.errors import RunError
 from cli.live import View
 from cli.session import Session
-from remote.follow import FILES, Chunk, Reconnecting, follow_job
+from remote.follow import FILES, Chunk
 from remote.job import JobStatus
 from remote.live import LiveResults
 
-PATIENCE_S = 600.0
 EVENTS, TELEMETRY = "events.jsonl", "telemetry.csv"
 NEWS = (b'"kind":"checkpoint"', b'"kind":"epoch"')
 
@@ -23,11 +21,8 @@ NEWS = (b'"kind":"checkpoint"', b'"kind":"epoch"')
 def watch_training(session: Session) -> JobStatus:
     """Show the training until it ends; what comes of it grows in the results' folder.
 
-    A link that breaks is made anew until the run's deadline: until then the training goes on.
-
     Raises:
-        NodeLost: the node is gone.
-        Unreachable: it was silent until then.
+        NodeLost, Unreachable: as `follow_run`.
     """
     session.results.mkdir(parents=True, exist_ok=True)
     with (
@@ -38,19 +33,15 @@ def watch_training(session: Session) -> JobStatus:
     ):
         sizes = {name: _size(session.results / name) for name in FILES}
         view.recall(*(_read(session.results / name) for name in (EVENTS, TELEMETRY)))
-        patience_s = max(PATIENCE_S, session.run.deadline_s - time.time())
-        for item in follow_job(host, session.root, session.run_path, sizes, patience_s):
-            if isinstance(item, Chunk):
-                if saves:
-                    _append(session.results / item.file, item)
-                _show(view, item)
-                if live and any(word in item.content for word in NEWS):
-                    live.tell()
-            elif isinstance(item, Reconnecting):
-                view.reconnecting(item)
-                locate_node(session, host, *([live.host] if live else []))
-            else:
+        others = [live.host] if live else []
+        for item in follow_run(session, host, sizes, view.reconnecting, *others):
+            if isinstance(item, JobStatus):
                 return item
+            if saves:
+                _append(session.results / item.file, item)
+            _show(view, item)
+            if live and any(word in item.content for word in NEWS):
+                live.tell()
     raise AssertionError  # a follower ends with the job's status, or raises
 
 

@@ -41,12 +41,11 @@ def check_answer(host: Host, verb: str, result: Result) -> None:
             f"{host.address} has no {shell.PYTHON}.",
             fix="Use an image that has Python 3.9 or newer.",
         )
-    last = (result.stderr.strip().splitlines() or [""])[-1]
     try:
-        answer = json.loads(last)
+        answer = json.loads(result.last_words)
     except ValueError:
         raise CommandFailed(
-            f"The agent's {verb} on {host.address} ended with {result.code}: {last}",
+            f"The agent's {verb} on {host.address} ended with {result.code}: {result.last_words}",
             fix="segaway logs RUN shows the trainer's side; segaway down RUN ends the run.",
         ) from None
     if answer["disk_full"]:

@@ -5,7 +5,6 @@ node; it has no network, no capabilities, no root, and nothing to write to but t
 """
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -161,7 +160,7 @@ class ContainerEngine:
             if not spec.image:
                 what = "The trainer's image cannot be built"
             raise JobError(
-                f"{what} on {host.address}: {_last_words(result.stderr)}",
+                f"{what} on {host.address}: {result.last_words}",
                 fix="Name another with --image or --base-image, or take --engine process.",
             )
         return True
@@ -182,8 +181,3 @@ class ContainerEngine:
 
 def _size(gib: float) -> str:
     return f"{round(gib * 1024)}m"
-
-
-def _last_words(text: str) -> str:
-    lines: Sequence[str] = [line for line in text.strip().splitlines() if line.strip()]
-    return lines[-1].strip() if lines else "the engine said nothing."

@@ -14,7 +14,7 @@ from remote.errors import TransferError, Unreachable
 from remote.host import Host, Result, Stream
 from remote.sync import Progress
 
-CREDIT_BYTES = 2**22  # as small ones, waiting for the next would take longer than moving it
+CREDIT_BYTES = 2**22  # with small ones, most of the time would go into asking for the next
 SILENCE_S = 60.0
 
 

@@ -43,6 +43,11 @@ class Result:
     stdout: bytes
     stderr: str
 
+    @property
+    def last_words(self) -> str:
+        """The last line of stderr that says something."""
+        return read_last_words(self.stderr)
+
 
 class Stream:
     """A running command's pipes. Reads and writes raise Unreachable when the link is gone."""
@@ -155,9 +160,9 @@ class Host:
         """
         result = self.run(argv, stdin, timeout_s)
         if result.code:
-            last = result.stderr.strip().splitlines()[-1:] or ["it said nothing"]
             raise CommandFailed(
-                f"{shlex.join(argv)[:200]} on {self.address} ended with {result.code}: {last[0]}"
+                f"{shlex.join(argv)[:200]} on {self.address} ended with {result.code}: "
+                f"{result.last_words}"
             )
         return result.stdout
 
@@ -243,6 +248,11 @@ class Host:
         key = paramiko.PKey.from_type_string(kind, base64.b64decode(blob))
         host, port = self.address.host, self.address.port
         client.get_host_keys().add(host if port == 22 else f"[{host}]:{port}", kind, key)
+
+
+def read_last_words(text: str) -> str:
+    """The last line of what a command wrote to stderr; it may have written nothing."""
+    return (text.strip().splitlines() or ["it said nothing"])[-1].strip()
 
 
 @contextmanager

@@ -79,14 +79,11 @@ def start_job(
     """Start the trainer detached from this connection; returns when it has begun.
 
     Safe to repeat: a running job is left running, a finished one finished; one that was stopped,
-    failed or lost goes on from its last checkpoint. `say` is told of what takes long.
+    failed or lost goes on from its last checkpoint. `say` is told when an image was made.
 
     Raises:
         JobError: the image cannot be had, or the trainer cannot be started.
     """
-    status = read_status(host, spec.root, spec.run)
-    if status.state in ("running", "finished"):
-        return status
     if load_engine(engine).ensure_image(host, spec):
         say("The trainer's image is made; the next run on this volume finds it.")
     host.check(shell.make_folder(spec.run))

@@ -97,8 +97,8 @@ def _not_blank(host: Host, device: str, what: str) -> VolumeError:
 def _change(host: Host, command: list[str], what: str) -> None:
     result = host.run(command, timeout_s=FORMAT_TIMEOUT_S)
     if result.code:
-        last = (result.stderr.strip().splitlines() or ["it said nothing"])[-1]
         raise VolumeError(
-            f"{command[0]} for {what} on {host.address} ended with {result.code}: {last}",
+            f"{command[0]} for {what} on {host.address} ended with {result.code}: "
+            f"{result.last_words}",
             fix="segaway run --resume RUN tries again; segaway ssh RUN lets you look.",
         )

@@ -7,6 +7,7 @@ The job's own files lie beside the runs, out of the trainer's reach, in `.segawa
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import signal
@@ -100,8 +101,6 @@ def read_boot_id() -> str:
 
 def is_locked(path: Path) -> bool:
     """Whether a process holds the lock file `path`."""
-    import fcntl  # here and below: a laptop need not have it
-
     try:
         with path.open("r+") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import json
 import os
 import signal
@@ -18,8 +19,9 @@ from typing import Any, NoReturn
 
 from . import jobs
 from .diagnosis import Ending, Evidence
+from .files import append_line
 from .runners import Runner, StartError, make_runner
-from .telemetry import Sampler, append
+from .telemetry import Sampler
 
 WAIT_S = 0.5
 STOP_GRACE_S = 30.0
@@ -30,8 +32,6 @@ RESERVE_BYTES = 2**16
 
 def supervise(run: Path, spec: dict[str, Any], attempt: int, told: int) -> NoReturn:
     """Hold the lock, see the trainer to its end, write down how it ended."""
-    import fcntl
-
     folder = jobs.job_folder(run)
     try:
         lock = os.open(folder / jobs.LOCK, os.O_RDWR | os.O_CREAT, 0o600)  # held until the end
@@ -160,7 +160,7 @@ class Job:
         event = {"v": 1, "kind": "warning", "at": round(time.time(), 3), "message": message}
         with contextlib.suppress(OSError):
             print(f"segaway: {message}", flush=True)
-            append(self._run / "events.jsonl", json.dumps(event))
+            append_line(self._run / "events.jsonl", json.dumps(event))
 
     def _pause(self) -> None:
         limit = time.monotonic() + min(LONGEST_PAUSE_S, 2.0 ** (self._state["attempt"] - 1))

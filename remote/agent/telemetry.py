@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import subprocess
 import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from .files import append_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,14 +42,14 @@ class Sampler(threading.Thread):
             self._write_header()
         while True:
             with contextlib.suppress(OSError):
-                append(self._run / FILE, ",".join(self._sample()))
+                append_line(self._run / FILE, ",".join(self._sample()))
             time.sleep(self._period_s)
 
     def _write_header(self) -> None:
         path = self._run / FILE
         if not path.exists() or not path.stat().st_size:
             names = [f"gpu{n}_{name}" for n in range(self._gpus) for name in GPU_COLUMNS]
-            append(path, ",".join([*HOST_COLUMNS, *names]))
+            append_line(path, ",".join([*HOST_COLUMNS, *names]))
 
     def _sample(self) -> list[str]:
         used, total = read_memory()
@@ -57,20 +58,6 @@ class Sampler(threading.Thread):
         rows = read_gpus() if self._gpus else []
         rows += [[""] * len(GPU_COLUMNS)] * (self._gpus - len(rows))
         return [f"{value:.2f}" for value in host] + [cell for row in rows for cell in row]
-
-
-def append(path: Path, line: str) -> None:
-    """Add a line in one write, behind one that a killed writer may have left open.
-
-    A link that the trainer may have put there is refused: root does not write through it.
-    """
-    fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o644)
-    try:
-        size = os.fstat(fd).st_size
-        torn = size and os.pread(fd, 1, size - 1) != b"\n"
-        os.write(fd, (b"\n" if torn else b"") + line.encode() + b"\n")
-    finally:
-        os.close(fd)
 
 
 def read_gpus() -> list[list[str]]:

@@ -29,9 +29,8 @@ class DockerEngine(ContainerEngine):
         super().check(host, spec)
         result = host.run(RUNTIMES)
         if result.code:
-            last = result.stderr.strip().splitlines()[-1:] or ["it said nothing."]
             raise JobError(
-                f"Docker's daemon on {host.address} does not answer: {last[0]}",
+                f"Docker's daemon on {host.address} does not answer: {result.last_words}",
                 fix="segaway ssh RUN -- sudo systemctl start docker, or take --engine process.",
             )
         if spec.gpus and "nvidia" not in json.loads(result.stdout):

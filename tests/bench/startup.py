@@ -23,7 +23,7 @@ from train.data.separate import separate_dataset
 ROUNDS = 3
 LIMITS_S = {"process": 5.0, "podman": 8.0}
 ENGINES = {"process": ("--engine", "process"), "podman": PODMAN}
-EPOCHS, CROP, BATCH = 3, 32, 4
+LENGTH = {"epochs": 3, "crop": 32, "batch": 4}
 
 
 def main() -> None:
@@ -71,8 +71,8 @@ def make_dataset(folder: Path) -> Path:
 def train_bare(folder: Path, dataset: Path) -> tuple[float, float]:
     """Seconds to the first step and to the end."""
     folder.mkdir(parents=True)
-    config = {"dataset": str(dataset), "output": str(folder), "epochs": EPOCHS}
-    (folder / "config.json").write_text(json.dumps({**config, "crop": CROP, "batch": BATCH}))
+    config = {"dataset": str(dataset), "output": str(folder), **LENGTH}
+    (folder / "config.json").write_text(json.dumps(config))
     command = [sys.executable, "-m", "train", str(folder / "config.json")]
     began = time.time()
     subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=True, stdout=2)
@@ -84,8 +84,9 @@ def run_prepared(folder: Path, dataset: Path, flags: tuple[str, ...]) -> tuple[f
     folder.mkdir(parents=True)
     laptop = BedLaptop(folder)
     try:
+        # A resumed run does not ask for its length: it is the one of its beginning.
+        laptop.environment |= {f"SEGAWAY_{name.upper()}": str(n) for name, n in LENGTH.items()}
         run = laptop.good("provision", "--dataset", dataset, "--on", "netns")["run"]
-        record_length(laptop, run)
         laptop.good("sync", run)
         if "podman" in flags:
             laptop.good("image", "build", run, *flags)
@@ -97,16 +98,6 @@ def run_prepared(folder: Path, dataset: Path, flags: tuple[str, ...]) -> tuple[f
         return read_first_step(folder / "results" / run) - began, ended - began
     finally:
         laptop.end()
-
-
-def record_length(laptop: BedLaptop, run: str) -> None:
-    """What is trained, which a resumed run does not ask for any more."""
-    from cli.session import open_ledger
-
-    with open_ledger(laptop.home) as ledger:
-        settings = ledger.run(run).record["settings"]
-        length = {"epochs": EPOCHS, "crop": CROP, "batch": BATCH}
-        ledger.update_run(run, settings={**settings, **length})
 
 
 def read_first_step(folder: Path) -> float:

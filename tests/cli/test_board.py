@@ -196,16 +196,16 @@ def test_a_laptop_without_tensorboard_is_told_what_mends_it(laptop: Laptop, run:
     assert f"Fix: {Path(sys.executable).parent}/" in answer.err
 
 
-def test_a_silent_node_gives_way_to_what_came_home(laptop: Laptop, run: str) -> None:
+def test_a_lost_node_gives_way_to_what_came_home(laptop: Laptop, run: str) -> None:
     (node,) = find_processes(f"segaway-{run}-node")
     node.kill()
     node.wait(20)
     answer = laptop.run("tensorboard", run)
     assert answer.code == 3
-    assert "No connection to " in answer.err
+    assert f"The node segaway-{run}-node is gone." in answer.err
     folder = results(laptop, run)
     with show(laptop, run, "--no-browser") as (_, line):
-        assert line.startswith("No connection to ")
+        assert line.startswith(f"The node segaway-{run}-node is gone.")
         assert line.endswith(f"This is what came home: {folder}.\n")
 
 

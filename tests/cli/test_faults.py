@@ -1,6 +1,7 @@
 """Everything that can befall a training on its node: said rightly, and made good to the bit."""
 
 import subprocess
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ from tests.conftest import (
     wait_until,
 )
 
+pytestmark = pytest.mark.slow
 PROCESS = ("--engine", "process")
 ENGINES = pytest.mark.parametrize("engine", [PROCESS, PODMAN], ids=["process", "podman"])
 TRAINER = "-m train /mnt"
@@ -94,10 +96,12 @@ def test_a_killed_trainer_is_started_again_as_often_as_it_may(
 def test_a_killed_trainer_leaves_nothing_billing_and_can_be_gone_on_with(
     watch: Watch, undisturbed: str
 ) -> None:
-    watched = watch(*PROCESS)
+    # At 0.11 USD per started hour: three hours, and two of them after the first has been used.
+    watched = watch(*PROCESS, "--max-cost", "0.35")
     watched.kill_trainer()
     answer = watched.end()
     assert answer.code == 1
+    assert 2 < read_hours_left(watch.laptop, watched.run) < 3
     assert "Error: The trainer was killed from outside (SIGKILL)." in answer.err
     assert not watch.laptop.bed.nodes()
     assert not watch.laptop.bed.volumes()
@@ -105,6 +109,13 @@ def test_a_killed_trainer_leaves_nothing_billing_and_can_be_gone_on_with(
     assert resumed.code == 0, resumed.err
     assert "going on from step" in resumed.out + resumed.err
     assert hash_weights(watched.results) == undisturbed
+    assert 1 < read_hours_left(watch.laptop, watched.run) < 2
+
+
+def read_hours_left(laptop: BedLaptop, run: str) -> float:
+    """Until the run's deadline."""
+    deadline_s: float = laptop.good("status", run)["deadline_s"]
+    return (deadline_s - time.time()) / 3600
 
 
 @pytest.mark.alone

@@ -13,6 +13,7 @@ import pytest
 
 from tests.conftest import BedLaptop, count_epochs, hash_weights, wait_until
 
+pytestmark = pytest.mark.slow
 PROCESS = ("--engine", "process")
 LONG = ("--epochs", "80", "--crop", "32", "--batch", "4", *PROCESS)
 FOLLOWED = ("log.txt", "events.jsonl")
@@ -40,7 +41,6 @@ def read_node(laptop: BedLaptop, run: str) -> dict[str, bytes]:
     return {name: node.run(["cat", f"{folder}/{name}"]).stdout.encode() for name in FOLLOWED}
 
 
-@pytest.mark.slow
 def test_a_link_that_is_cut_a_hundred_times_loses_no_byte_and_repeats_none(
     bed_laptop: BedLaptop, dataset: Path
 ) -> None:
@@ -90,7 +90,6 @@ def test_a_killed_laptop_finds_everything_when_it_attaches_again(
     assert not bed_laptop.bed.nodes()
 
 
-@pytest.mark.slow
 def test_a_laptop_that_slept_for_minutes_goes_on_where_it_was(
     bed_laptop: BedLaptop, dataset: Path
 ) -> None:

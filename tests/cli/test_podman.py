@@ -11,6 +11,7 @@ from remote.engines.podman import engine
 from tests.conftest import LONGER, PODMAN, TINY, BedLaptop, count_epochs, hash_weights, wait_until
 from train.events import Started, parse_event
 
+pytestmark = pytest.mark.slow
 ROOT = "/mnt/segaway"
 HEAD = engine.dialect(JobSpec("", ROOT, "", "", "", "")).head
 

@@ -266,10 +266,7 @@ def test_a_log_that_is_followed_is_the_logs_bytes_alone(laptop: Laptop, skies: P
     assert "follow" in laptop.run("logs", "-f", run, "--dry-run").out
 
 
-def test_a_failed_run_that_is_down_goes_on_within_what_is_left_of_its_cap(
-    laptop: Laptop, skies: Path
-) -> None:
-    """On the free local cloud any cap will do; its deadline is a new one."""
+def test_a_failed_run_that_is_down_goes_on_with_a_new_deadline(laptop: Laptop, skies: Path) -> None:
     laptop.environment["SEGAWAY_LIVE_SHARE"] = "1"
     process = laptop.start("run", skies, "--epochs", "200", "--crop", "32", "--batch", "4")
     wait_until(lambda: list((laptop.folder / "results").glob("*/checkpoints/last.pt")))
