@@ -20,7 +20,7 @@ from train.errors import TrainError
 from train.events import EventLog
 from train.losses import jaccard_loss
 from train.models import build_model
-from train.predict import evaluate, predict_masks, to_input, write_samples
+from train.predict import evaluate, predict_masks, score_masks, to_input, write_samples
 from train.report import make_row, write_metrics_csv, write_metrics_json, write_report
 from train.schedule import lr_factor
 from train.state import Progress, load_checkpoint, save_checkpoint
@@ -184,7 +184,13 @@ def train(config: TrainConfig, log: EventLog) -> dict[str, float]:
         )
 
     load_checkpoint(best, config, dataset, model)
-    scores = evaluate(model, dataset, config.dataset, dataset.lists["val"], device)
+    total = sum(len(dataset.lists[name]) for name in PREDICTED)
+    for done in predict_masks(model, dataset, config.dataset, config.output, PREDICTED, device):
+        if done == total or time.monotonic() - told >= STEP_EVENT_S:
+            log.emit(events.Image(done=done, total=total))
+            told = time.monotonic()
+
+    scores = score_masks(dataset, config.dataset, config.output, "val")
     metrics: dict[str, float] = {
         "miou": scores.miou,
         "pixel_accuracy": scores.pixel_accuracy,
@@ -192,15 +198,8 @@ def train(config: TrainConfig, log: EventLog) -> dict[str, float]:
         "epochs": progress.epoch,
     }
     if dataset.lists["test"]:
-        test = evaluate(model, dataset, config.dataset, dataset.lists["test"], device)
+        test = score_masks(dataset, config.dataset, config.output, "test")
         metrics |= {"test_miou": test.miou, "test_pixel_accuracy": test.pixel_accuracy}
-
-    total = sum(len(dataset.lists[name]) for name in PREDICTED)
-    for done in predict_masks(model, dataset, config.dataset, config.output, PREDICTED, device):
-        if done == total or time.monotonic() - told >= STEP_EVENT_S:
-            log.emit(events.Image(done=done, total=total))
-            told = time.monotonic()
-
     write_metrics_json(config.output / "metrics.json", dataset, metrics, scores)
     write_report(config, dataset, metrics, scores, progress.rows)
     seconds = round(time.monotonic() - began, 3)

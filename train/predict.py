@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from train.data.dataset import Dataset, ListName, Sample
-from train.data.masks import write_mask
-from train.data.samples import prefetch, read_image, read_pair
+from train.data.masks import Mask, read_mask, write_mask
+from train.data.samples import prefetch, read_image, read_pair, read_truth
 from train.metrics import ConfusionMatrix, Scores
 
 PREDICTIONS = "predictions"
@@ -99,3 +99,16 @@ def predict_masks(
             write_mask(target / f"{sample.id}.png", ids, colors)
             done += 1
             yield done
+
+
+def score_masks(dataset: Dataset, folder: Path, output: Path, name: ListName) -> Scores:
+    """Scores of the masks that `predict_masks` has written for the labelled list `name`."""
+
+    def read(sample: Sample) -> tuple[Mask, Mask]:
+        predicted = read_mask(output / PREDICTIONS / name / f"{sample.id}.png")
+        return predicted, read_truth(folder, sample, dataset.ignore_index)
+
+    matrix = ConfusionMatrix(len(dataset.classes))
+    for predicted, truth in prefetch(read, dataset.lists[name]):
+        matrix.update(torch.from_numpy(predicted.copy()), torch.from_numpy(truth.copy()))
+    return matrix.scores()

@@ -78,6 +78,18 @@ def test_a_training_leaves_all_its_results(finished: Path, dataset: Path) -> Non
             assert mask.size == (sample.width, sample.height)
 
 
+def test_the_metrics_are_those_of_the_masks_that_are_left(finished: Path, dataset: Path) -> None:
+    right = known = 0
+    for sample in load_dataset(dataset).lists["val"]:
+        assert sample.mask
+        truth = np.asarray(Image.open(dataset / sample.mask))
+        predicted = np.asarray(Image.open(finished / "predictions" / "val" / f"{sample.id}.png"))
+        right += (predicted == truth)[truth != 255].sum()
+        known += (truth != 255).sum()
+    metrics = json.loads((finished / "metrics.json").read_text())
+    assert metrics["pixel_accuracy"] == pytest.approx(right / known)
+
+
 def test_the_events_tell_the_whole_story(finished: Path) -> None:
     kinds = [event.kind for event in events(finished)]
     assert kinds[0] == "started"

@@ -44,14 +44,20 @@ def read_image(path: Path) -> NDArray[np.uint8]:
         ) from error
 
 
-def read_pair(
-    folder: Path, sample: Sample, ignore_index: int | None
-) -> tuple[NDArray[np.uint8], Mask]:
-    """Image (H x W x 3) and ids (H x W, void as 255) of a labelled sample."""
+def read_truth(folder: Path, sample: Sample, ignore_index: int | None) -> Mask:
+    """The ids (H x W, void as 255) of a labelled sample."""
     assert sample.mask is not None
     ids = read_mask(folder / sample.mask)
     if ignore_index is not None and ignore_index != VOID:
         ids = np.where(ids == ignore_index, np.uint8(VOID), ids)
+    return ids
+
+
+def read_pair(
+    folder: Path, sample: Sample, ignore_index: int | None
+) -> tuple[NDArray[np.uint8], Mask]:
+    """Image (H x W x 3) and ids of a labelled sample."""
+    ids = read_truth(folder, sample, ignore_index)
     return read_image(folder / sample.image), ids
 
 
