@@ -179,7 +179,9 @@ class Host:
         try:
             yield Stream(channel, self.address)
         finally:
-            channel.close()
+            # To close is to tell the other side: who reads or writes hears that the link is gone.
+            with contextlib.suppress(Unreachable), _wrap_errors(self.address):
+                channel.close()
 
     def open_tunnel(self, port: int) -> "paramiko.Channel":
         """A byte stream to `port` on the machine's own 127.0.0.1; for the caller to close.

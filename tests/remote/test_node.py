@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import shutil
+import socket
 import subprocess
 from pathlib import Path
 
@@ -37,6 +38,14 @@ def test_megabytes_pass_both_ways(host: Host) -> None:
 def test_a_failed_command_says_its_last_words(host: Host) -> None:
     with pytest.raises(CommandFailed, match="ended with 3: it hurts"):
         host.check(["sh", "-c", "echo it hurts >&2; exit 3"])
+
+
+def test_a_command_can_be_left_when_the_link_is_gone(host: Host) -> None:
+    with host.stream(["sleep", "60"]) as stream:
+        assert host._connection is not None
+        host._connection.transport.sock.shutdown(socket.SHUT_WR)
+    with pytest.raises(Unreachable):
+        stream.wait()
 
 
 def test_put_is_private_and_whole(host: Host, root: str) -> None:
