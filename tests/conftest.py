@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from cli.session import make_label
 from cli.skies import draw_archive
@@ -132,6 +133,12 @@ class BedLaptop(Laptop):
         self.bed.clear()
 
 
+def find_common(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that all workers of this session have in common."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if os.environ.get("PYTEST_XDIST_WORKER") else folder
+
+
 @pytest.fixture
 def machine(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
@@ -141,8 +148,7 @@ def machine(
     The kernel counts its kills for want of memory for the whole machine: a test that provokes one
     would be seen by those beside it.
     """
-    folder = tmp_path_factory.getbasetemp()
-    folder = folder.parent if os.environ.get("PYTEST_XDIST_WORKER") else folder
+    folder = find_common(tmp_path_factory)
     kind = fcntl.LOCK_EX if request.node.get_closest_marker("alone") else fcntl.LOCK_SH
     with (folder / "machine.lock").open("w") as lock, (folder / "turnstile.lock").open("w") as turn:
         # Whoever waits holds the turnstile: nobody can overtake it for ever.
@@ -210,19 +216,25 @@ PODMAN = ("--engine", "podman", "--base-image", images.NAME)
 def undisturbed_weights(
     dataset: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[int], str]:
-    """The weights after so many epochs, otherwise with the flags LONGER, if nothing disturbs it."""
+    """The weights after so many epochs, otherwise with the flags LONGER, if nothing disturbs it.
+
+    Whichever worker needs them first trains them, for all.
+    """
 
     @cache
     def train(epochs: int) -> str:
-        folder = tmp_path_factory.mktemp("undisturbed")
+        folder = find_common(tmp_path_factory) / f"undisturbed-{epochs}"
+        folder.mkdir(exist_ok=True)
         config = {"dataset": str(dataset), "output": str(folder), "epochs": epochs}
-        (folder / "config.json").write_text(json.dumps({**config, "crop": 32, "batch": 4}))
-        subprocess.run(
-            [sys.executable, "-m", "train", str(folder / "config.json")],
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            stdout=subprocess.DEVNULL,
-            check=True,
-        )
+        with FileLock(folder / "lock"):
+            if not (folder / "report.html").exists():
+                (folder / "config.json").write_text(json.dumps({**config, "crop": 32, "batch": 4}))
+                subprocess.run(
+                    [sys.executable, "-m", "train", str(folder / "config.json")],
+                    env={**os.environ, "OMP_NUM_THREADS": "1"},
+                    stdout=subprocess.DEVNULL,
+                    check=True,
+                )
         return hash_weights(folder)
 
     return train

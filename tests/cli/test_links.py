@@ -75,7 +75,7 @@ def _size(path: Path) -> int:
 
 
 def test_a_killed_laptop_finds_everything_when_it_attaches_again(
-    bed_laptop: BedLaptop, dataset: Path, undisturbed: str
+    bed_laptop: BedLaptop, dataset: Path
 ) -> None:
     process, results = start(bed_laptop, dataset, *LONG)
     process.kill()
