@@ -1,5 +1,6 @@
 """Everything that can befall a training on its node: said rightly, and made good to the bit."""
 
+import contextlib
 import subprocess
 import time
 from collections.abc import Callable
@@ -151,7 +152,8 @@ def test_a_trainer_that_ran_out_of_memory_goes_on_from_its_checkpoint(
 
 def test_a_full_volume_is_told_and_costs_nothing(watch: Watch, undisturbed: str) -> None:
     watched = watch(*PROCESS)
-    watch.laptop.node(watched.run).fill("/mnt/segaway")
+    with contextlib.suppress(OSError):  # the trainer fails, and the node goes, before all is full
+        watch.laptop.node(watched.run).fill("/mnt/segaway")
     answer = watched.end()
     assert answer.code == 1
     assert "No space left on device" in answer.err
