@@ -223,7 +223,7 @@ def test_a_node_that_is_gone_costs_what_came_since_the_last_checkpoint_home(
     watch: Watch, volume_too: bool, undisturbed_weights: Callable[[int], str]
 ) -> None:
     watch.laptop.environment["SEGAWAY_LIVE_SHARE"] = "1"
-    watched = watch(*PROCESS, "--epochs", "100")
+    watched = watch(*PROCESS, "--epochs", "60")
     node = watch.laptop.node(watched.run)
     wait_until((watched.results / "checkpoints" / "last.pt").exists)
     node.kill()
@@ -236,5 +236,5 @@ def test_a_node_that_is_gone_costs_what_came_since_the_last_checkpoint_home(
     resumed = watch.resume(watched.run)
     assert resumed.code == 0, resumed.err
     assert "going on from step" in resumed.out + resumed.err
-    assert hash_weights(watched.results) == undisturbed_weights(100)
+    assert hash_weights(watched.results) == undisturbed_weights(60)
     assert not watch.laptop.bed.nodes()

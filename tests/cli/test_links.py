@@ -163,7 +163,7 @@ def test_results_come_home_while_training_goes_on(bed_laptop: BedLaptop, dataset
 
 
 def test_several_laptops_follow_one_training(bed_laptop: BedLaptop, dataset: Path) -> None:
-    run = bed_laptop.good("run", dataset, *LONG, "--detach")["run"]
+    run = bed_laptop.good("run", dataset, "--epochs", "40", *LONG[2:], "--detach")["run"]
     followers = [bed_laptop.start("logs", "-f", run) for _ in range(3)]
     bed_laptop.good("attach", run)
     logs = [follower.communicate(timeout=60)[0].encode() for follower in followers]

@@ -268,7 +268,7 @@ def test_a_log_that_is_followed_is_the_logs_bytes_alone(laptop: Laptop, skies: P
 
 def test_a_failed_run_that_is_down_goes_on_with_a_new_deadline(laptop: Laptop, skies: Path) -> None:
     laptop.environment["SEGAWAY_LIVE_SHARE"] = "1"
-    process = laptop.start("run", skies, "--epochs", "200", "--crop", "32", "--batch", "4")
+    process = laptop.start("run", skies, "--epochs", "80", "--crop", "32", "--batch", "4")
     wait_until(lambda: list((laptop.folder / "results").glob("*/checkpoints/last.pt")))
     (results,) = (laptop.folder / "results").iterdir()
     for found in find_processes(f"segaway-{results.name}-node"):
