@@ -93,19 +93,18 @@ def test_a_killed_laptop_finds_everything_when_it_attaches_again(
 def test_a_laptop_that_slept_for_minutes_goes_on_where_it_was(
     bed_laptop: BedLaptop, dataset: Path
 ) -> None:
-    """Longer than any timeout of the link: the node gives the sleeper's connection up."""
-    process, results = start(
-        bed_laptop, dataset, "--epochs", "200", "--crop", "32", "--batch", "4", *PROCESS
-    )
+    """Longer than any timeout of the link; the node gives the sleeper's connections up."""
+    process, results = start(bed_laptop, dataset, "--epochs", "100", *LONG[2:])
     os.kill(process.pid, signal.SIGSTOP)
-    time.sleep(130)
+    bed_laptop.node(results.name).run(["pkill", "-9", "-f", "sshd: root@"])
+    time.sleep(65)
     asleep = count_epochs(results)
     os.kill(process.pid, signal.SIGCONT)
     wait_until(lambda: count_epochs(results) > asleep + 10)
     out, err = process.communicate(timeout=240)
     assert process.returncode == 0, err
-    assert count_epochs(results) == 200
-    assert "epoch 200/200" in out + err
+    assert count_epochs(results) == 100
+    assert "epoch 100/100" in out + err
 
 
 def test_without_the_cloud_and_the_link_it_waits_and_says_so(
