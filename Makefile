@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 LAPTOP := .venv-laptop
 BIN := $(VENV)/bin
-WORKERS ?= 2
+WORKERS ?= 3
 
 .PHONY: demo test check format system clean
 
@@ -12,7 +12,7 @@ demo: $(VENV)/ready
 	$(BIN)/segaway demo
 
 test: system $(VENV)/ready $(LAPTOP)/ready
-	$(BIN)/pytest -n $(WORKERS) --durations 25
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal --durations 25
 
 check: $(VENV)/ready
 	$(BIN)/ruff check .

@@ -36,6 +36,11 @@ SEGAWAY = Path(sys.executable).parent / "segaway"
 TINY = ("--epochs", "1", "--crop", "32", "--batch", "4")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that need the machine alone come first, while the other workers begin elsewhere."""
+    items.sort(key=lambda item: item.get_closest_marker("alone") is None)
+
+
 @dataclass(frozen=True)
 class Answer:
     """How a command line ended."""
