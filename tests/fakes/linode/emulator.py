@@ -1,0 +1,137 @@
+"""The emulated cloud as a whole: a server, its state, its faults, and the nodes that it runs."""
+
+import contextlib
+import dataclasses
+import http.server
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from tests.fakes.linode import account, instances, networking, volumes
+from tests.fakes.linode.faults import Fault, FaultPlan
+from tests.fakes.linode.gate import RateLimits
+from tests.fakes.linode.machines import Machines
+from tests.fakes.linode.server import Handler, Request
+from tests.fakes.linode.state import Options, State
+
+# They register their routes.
+ENDPOINTS = (account, instances, networking, volumes)
+TICK_S = 0.02
+TOKEN = "test-token"
+KINDS = ("none", "local", "netns")
+
+
+class _Server(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+
+class Emulator:
+    """A running cloud. `url` is the base that clients want, `token` one that may do everything."""
+
+    def __init__(
+        self, state: State, token: str, plan: FaultPlan, record: Path | None, has_limits: bool
+    ) -> None:
+        self.state, self.token = state, token
+        self.requests: list[Request] = []
+        self.limits = RateLimits(state.clock, has_limits)
+        self.url = ""
+        self._plan, self._record = plan, record
+        self._lock = threading.Lock()
+
+    def inject(self, fault: Fault) -> None:
+        """Something goes wrong from here on, as `faults` says."""
+        self._plan.inject(fault)
+
+    def clear_faults(self) -> None:
+        """Nothing that was injected goes wrong any more."""
+        self._plan.clear()
+
+    def find_requests(self, method: str, path: str) -> list[Request]:
+        """Those with that method whose path ends so."""
+        return [one for one in self.requests if one.method == method and one.path.endswith(path)]
+
+    def note_request(self, request: Request) -> tuple[Request, list[Fault]]:
+        """It has arrived: count it, write it down; what goes wrong with it."""
+        with self._lock:
+            request.call = len(self.requests)
+            self.requests.append(request)
+            if self._record:
+                entry = dataclasses.asdict(request)
+                entry.pop("status")
+                with self._record.open("a") as file:
+                    file.write(json.dumps(entry) + "\n")
+        return request, self._plan.find(request.call, request.method, request.path)
+
+
+@contextlib.contextmanager
+def serve(
+    folder: Path,
+    *,
+    nodes: str = "none",
+    host: str = "",
+    port: int = 0,
+    token: str = TOKEN,
+    scopes: str = "*",
+    faults: Path | None = None,
+    record: Path | None = None,
+    rate_limits: bool = True,
+    options: Options | None = None,
+    clock: Callable[[], float] = time.time,
+) -> Iterator[Emulator]:
+    """The cloud, until the context ends; then nothing of its nodes and volumes is left.
+
+    Args:
+        folder: where its nodes and volumes lie.
+        nodes: what an instance is: "none", a record; "netns", a node of the test bed; "local", the
+            same in this machine's own network.
+        host: the address to listen on; empty is the loopback, or all where nodes are to reach it.
+        port: 0 is any.
+        token: the first token; `scopes` is what it may do.
+        faults: a file with faults; more can be injected.
+        record: a file that each request is appended to as a line of JSON, when it arrives.
+        rate_limits: whether the limits on requests are kept.
+        options: how the cloud and its account are.
+        clock: what time it is, in seconds since the epoch.
+    """
+    state = State(options or Options(), _make_machines(nodes, folder, options), clock)
+    state.add_token("first", scopes, secret=token)
+    emulator = Emulator(state, token, FaultPlan(faults), record, rate_limits)
+    handler: Any = type("BoundHandler", (Handler,), {"emulator": emulator})
+    server = _Server((host or ("0.0.0.0" if nodes == "netns" else "127.0.0.1"), port), handler)
+    emulator.url = f"http://{_show(host, nodes)}:{server.server_port}/v4"
+    stop = threading.Event()
+    threads = [
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True),
+        threading.Thread(target=_tick, args=(state, stop), daemon=True),
+    ]
+    for thread in threads:
+        thread.start()
+    try:
+        yield emulator
+    finally:
+        stop.set()
+        server.shutdown()
+        server.server_close()
+        for thread in threads:
+            thread.join()
+        state.machines.clear()
+
+
+def _tick(state: State, stop: threading.Event) -> None:
+    """What is due happens, whether anybody asks or not."""
+    while not stop.wait(TICK_S):
+        state.advance()
+
+
+def _show(host: str, nodes: str) -> str:
+    return "127.0.0.1" if host in ("", "0.0.0.0") else host
+
+
+def _make_machines(nodes: str, folder: Path, options: Options | None) -> Machines:
+    if nodes == "none":
+        return Machines()
+    raise ValueError(f"there are no such nodes: {nodes}; {', '.join(KINDS)}")
