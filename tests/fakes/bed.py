@@ -9,11 +9,12 @@ import secrets
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.fakes import links, volumes
 from tests.fakes.images import ensure_image
-from tests.fakes.nodes import SYSTEM_PATH, BedNode, lock_bed
+from tests.fakes.nodes import SYSTEM_PATH, BedNode, Build, lock_bed
 from tests.fakes.processes import sweep_cgroups
 
 PROGRAMS = (
@@ -81,24 +82,63 @@ class Bed:
             FileExistsError: a node with that label lives.
             OSError: the volume is attached to another one, or there is none.
         """
+        build = Build(host_key.read_text(), authorized_key)
+        return self.build_node(label, build, [volume_label] if volume_label else [], deadline_s)
+
+    def build_node(
+        self,
+        label: str,
+        build: Build,
+        volume_labels: Sequence[str] = (),
+        deadline_s: float = float("inf"),
+        number: int | None = None,
+        is_local: bool = False,
+    ) -> BedNode:
+        """The same, for a node of any make.
+
+        Its address is that of `number`, which was taken for it; where it is local, it has no
+        network of its own, but an address on the loopback.
+        """
         store = ensure_image()
         with lock_bed(self.folder):
             if self.find_node(label):
                 raise FileExistsError(f"there is a node {label}")
             self._remove_node(label)
-            if volume_label:
-                self._free_volume(volume_label)
+            for volume in volume_labels:
+                self._free_volume(volume)
             node = self.open_node(label)
             (node.folder / "disk").mkdir(parents=True)
-            number = links.take_number(node.folder)
-            node.write("record", {"number": number, "address": number, "volume": volume_label})
-            links.make_link(number)
-            if volume_label:
-                node.write("record", {"loop": volumes.attach_volume(self._volume(volume_label))})
+            number = links.take_number(node.folder) if number is None else number
+            place = {"number": number, "address": number, "is_local": is_local}
+            node.write("record", {**place, "disks": {}})
+            if not is_local:
+                links.make_link(number)
+            for volume in volume_labels:
+                node.plug(volume, volumes.attach_volume(self._volume(volume)))
             node.set_deadline(deadline_s)
-            node.prepare(host_key.read_text(), authorized_key, store)
+            node.prepare(build, store)
             node.boot()
         return node
+
+    def attach_volume(self, label: str, volume_label: str) -> None:
+        """The node has the volume too, at once where it lives.
+
+        Raises:
+            OSError: the volume is attached to another one, or there is none.
+        """
+        with lock_bed(self.folder):
+            self._free_volume(volume_label)
+            # What was detached while it was mounted is free once it no longer is.
+            volumes.detach_volume(self._volume(volume_label))
+            self.open_node(label).plug(
+                volume_label, volumes.attach_volume(self._volume(volume_label))
+            )
+
+    def detach_volume(self, label: str, volume_label: str) -> bool:
+        """The node has the volume no more; False where something in it still uses it."""
+        with lock_bed(self.folder):
+            self.open_node(label).unplug(volume_label)
+            return volumes.let_go(self._volume(volume_label))
 
     def find_node(self, label: str) -> BedNode | None:
         """The node, booting or up; None when it is dead or never was."""
@@ -138,7 +178,7 @@ class Bed:
             raise FileNotFoundError(f"there is no volume {label}")
         for name in self._labels():
             node = self.open_node(name)
-            if node.record().get("volume") == label:
+            if label in node.record().get("disks", {}):
                 if node.is_alive():
                     raise OSError(f"the volume {label} is attached to {name}")
                 self._remove_node(name)
@@ -150,9 +190,12 @@ class Bed:
         (node.folder / "deadline").unlink(missing_ok=True)
         node.end()
         if record:
-            links.destroy_link(record["number"], record["address"])
-            if record["volume"]:
-                volumes.detach_volume(self._volume(record["volume"]))
+            if record["is_local"]:
+                links.free_number(record["number"])
+            else:
+                links.destroy_link(record["number"], record["address"])
+            for volume in record["disks"]:
+                volumes.detach_volume(self._volume(volume))
         if node.folder.exists():
             going = node.folder.with_name(f".{secrets.token_hex(4)}.gone")
             node.folder.rename(going)

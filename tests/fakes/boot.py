@@ -23,7 +23,7 @@ BIND, REC, READ_ONLY, REMOUNT, DETACH = 4096, 16384, 1, 32, 2
 # Private and empty after each boot.
 FRESH = {"/run": "755", "/tmp": "1777", "/dev": "755"}
 # Private and kept: the machine's own files, over what the host has there.
-OVERLAID = ("etc", "opt", "srv", "var")
+OVERLAID = ("etc", "home", "opt", "srv", "usr/local", "var")
 # Private and kept, and empty at first. Container storage cannot lie on an overlay.
 KEPT = ("root", "mnt", "var/lib/containers")
 CHARACTER_DEVICES = {
@@ -36,6 +36,8 @@ LINKS = {
 }
 CHECK_S = 0.1
 HOST = "/run/host"
+# Who writes "poweroff" or "reboot" there ends the machine.
+POWER = "/run/power"
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -56,7 +58,7 @@ def mount_disks(folder: Path, visible: list[str]) -> None:
     for path in OVERLAID:
         upper, work = folder / "disk" / path, folder / "disk" / f".{path}"
         upper.mkdir(parents=True, exist_ok=True)
-        work.mkdir(exist_ok=True)
+        work.mkdir(parents=True, exist_ok=True)
         layers = f"lowerdir=/{path},upperdir={HOST}{upper},workdir={HOST}{work}"
         mount("overlay", f"/{path}", "overlay", data=layers)
     for path in KEPT:
@@ -74,18 +76,18 @@ def mount_disks(folder: Path, visible: list[str]) -> None:
     os.rmdir(HOST)
 
 
-def make_devices(volume: str, device: list[int]) -> None:
-    """/dev, with the volume's block device under the name that its cloud gives it."""
+def make_devices(disks: list[dict[str, Any]]) -> None:
+    """/dev, with the volumes' block devices under the names that their cloud gives them."""
     for name, (major, minor) in CHARACTER_DEVICES.items():
         make_device(f"/dev/{name}", stat.S_IFCHR, major, minor)
     for name, target in LINKS.items():
         os.symlink(target, f"/dev/{name}")
     mount("tmpfs", "/dev/shm", "tmpfs", data="mode=1777")
     mount("devpts", "/dev/pts", "devpts", data="newinstance,ptmxmode=0666,mode=620,gid=5")
-    if volume:
-        make_device("/dev/sdb", stat.S_IFBLK, *device)
-        os.makedirs(os.path.dirname(volume))
-        os.symlink("../../sdb", volume)
+    for disk in disks:
+        make_device(f"/dev/{disk['name']}", stat.S_IFBLK, *disk["number"])
+        os.makedirs(os.path.dirname(disk["path"]), exist_ok=True)
+        os.symlink(f"../../{disk['name']}", disk["path"])
 
 
 def make_device(path: str, kind: int, major: int, minor: int) -> None:
@@ -117,9 +119,23 @@ def read_deadline(folder: Path) -> float:
         return 0.0
 
 
+def run_before(commands: list[list[str]], folder: Path, environment: dict[str, str]) -> bool:
+    """What sshd waits for, one after the other; False when the deadline came first."""
+    for command in commands:
+        step = subprocess.Popen(command, env=environment)
+        while step.poll() is None:
+            if time.time() >= read_deadline(folder):
+                return False
+            time.sleep(0.01)
+    return True
+
+
 def wait_end(server: "subprocess.Popen[bytes]", folder: Path) -> str:
     """Bury the dead until the deadline; why it ended."""
     while time.time() < read_deadline(folder):
+        if os.path.exists(POWER):
+            (folder / "power").write_text(Path(POWER).read_text())
+            return "it was told to end"
         # Whatever was detached here is this process's child in the end.
         while (found := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None:
             if found.si_pid == server.pid:
@@ -132,7 +148,8 @@ def wait_end(server: "subprocess.Popen[bytes]", folder: Path) -> str:
 def boot(folder: Path, settings: dict[str, Any]) -> None:
     """Everything up to and with sshd; returns when the machine's life is over."""
     mount_disks(folder, settings["visible"])
-    make_devices(settings["device"], settings["device_number"])
+    make_devices(settings["disks"])
+    (folder / "devices").touch()
     make_boot_id(folder)
     socket.sethostname(settings["label"])
     for path, text in settings["files"].items():
@@ -143,9 +160,13 @@ def boot(folder: Path, settings: dict[str, Any]) -> None:
     environment = settings["environment"]
     subprocess.run(["mount", "-a"], env=environment, check=False)
     os.makedirs("/run/sshd")
+    if not run_before(settings["before_sshd"], folder, environment):
+        return
     command = ["/usr/sbin/sshd", "-D", "-e", "-f", str(folder / "sshd_config")]
     server = subprocess.Popen(command, env=environment)
     (folder / "booted").touch()
+    for step in settings["after_sshd"]:
+        subprocess.Popen(step, env=environment)
     print(wait_end(server, folder), file=sys.stderr, flush=True)
 
 

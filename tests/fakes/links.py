@@ -36,15 +36,26 @@ def find_address(number: int) -> str:
     return f"10.213.{number // 250 + 1}.{number % 250 + 2}"
 
 
+def find_local_address(number: int) -> str:
+    """The loopback address that belongs to a number."""
+    return f"127.{find_address(number).partition('.')[2]}"
+
+
 def name_space(number: int) -> str:
     """The network namespace of the node with that number."""
     return f"segaway-{number}"
 
 
-def take_number(owner: Path) -> int:
-    """A number that nobody has. It is free again when the folder `owner` is gone."""
+def take_number(owner: Path, wanted: int | None = None) -> int:
+    """A number that nobody has. It is free again when the folder `owner` is gone.
+
+    It is the one that is wanted, where that is free.
+    """
     with lock_machine():
         _free_orphans()
+        if wanted is not None and not (STATE / f"{wanted}.json").exists():
+            (STATE / f"{wanted}.json").write_text(json.dumps(str(owner)))
+            return wanted
         path = STATE / "last"
         number = int(path.read_text()) if path.exists() else 0
         taken = True

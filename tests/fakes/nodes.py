@@ -12,7 +12,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ PORT = 22
 BOOT_TIMEOUT_S = 20.0
 FILL_STEP_BYTES = 2**18
 FILL = ".segaway-bed-fill"
+OWN_HOST_KEY = "/etc/ssh/ssh_host_ed25519_key"
+DISKS = "bcdefghijklmnopqrstuvwxyz"
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 ENVIRONMENT = {
     # The node's python3 is the one that runs the tests.
@@ -34,6 +37,21 @@ ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "CONTAINERS_CONF": "/etc/containers/containers.conf",
 }
+
+
+@dataclass(frozen=True)
+class Build:
+    """What a node is delivered with, and does at each boot.
+
+    Without `host_key` its sshd has the host keys and the authorized keys that lie on its own disk,
+    where `before_sshd` puts them.
+    """
+
+    host_key: str = ""
+    authorized_keys: str = ""
+    files: Mapping[str, str] = field(default_factory=dict)
+    before_sshd: Sequence[Sequence[str]] = ()
+    after_sshd: Sequence[Sequence[str]] = ()
 
 
 @contextlib.contextmanager
@@ -54,13 +72,14 @@ class BedNode:
     @property
     def address(self) -> str:
         """Where it is now; `move` changes it."""
-        return links.find_address(self.record()["address"])
+        record = self.record()
+        find = links.find_local_address if record.get("is_local") else links.find_address
+        return find(record["address"])
 
     @property
     def device(self) -> str:
-        """The volume's block device, inside the node; empty where it has no volume."""
-        label = self.record()["volume"]
-        return f"/dev/disk/by-id/scsi-0Linode_Volume_{label}" if label else ""
+        """The first volume's block device, inside the node; empty where it has no volume."""
+        return next(map(volumes.name_device, self.record()["disks"]), "")
 
     def is_alive(self) -> bool:
         """Whether its process 1 runs, or is about to."""
@@ -149,7 +168,7 @@ class BedNode:
             ValueError: it is not the volume, but this machine's own disk or memory.
         """
         device = self.run(["stat", "-c", "%d", path]).stdout.strip()
-        if device != str(os.makedev(*self.read("boot")["device_number"] or (0, 0))):
+        if device not in [str(os.makedev(*disk["number"])) for disk in self._describe_disks()]:
             raise ValueError(f"{path} does not lie on the volume")
         self.unfill(path)
         free, unit = self.run(["stat", "-f", "-c", "%f %S", path]).stdout.split()
@@ -191,16 +210,39 @@ class BedNode:
         """Add to one of its JSON files."""
         _write(self.folder / f"{name}.json", json.dumps(self.read(name) | changes))
 
-    def prepare(self, host_key: str, authorized_key: str, store: Path) -> None:
+    def plug(self, label: str, loop: str) -> None:
+        """It has one more volume, which is that block device; a living one has it at once."""
+        disks = self.record()["disks"]
+        taken = {disk["name"] for disk in disks.values()}
+        name = next(name for letter in DISKS if (name := f"sd{letter}") not in taken)
+        self.write("record", {"disks": {**disks, label: {"name": name, "loop": loop}}})
+        if self.is_alive():
+            major, minor = volumes.find_number(loop)
+            path = volumes.name_device(label)
+            script = (
+                f"rm -f /dev/{name} && mknod -m 660 /dev/{name} b {major} {minor} && "
+                f"mkdir -p {os.path.dirname(path)} && ln -sf ../../{name} {path}"
+            )
+            self._enter(["sh", "-c", script])
+
+    def unplug(self, label: str) -> None:
+        """It has that volume no more. What a living one has mounted of it, it keeps."""
+        disks = self.record()["disks"]
+        disk = disks.pop(label)
+        self.write("record", {"disks": disks})
+        if self.is_alive():
+            self._enter(["rm", "-f", f"/dev/{disk['name']}", volumes.name_device(label)])
+
+    def prepare(self, build: Build, store: Path) -> None:
         """What its process 1 reads at each boot."""
-        loop = self.record().get("loop")
-        _write(self.folder / "host_key", host_key)
-        _write(self.folder / "authorized_keys", authorized_key.strip() + "\n")
-        _write(self.folder / "sshd_config", self._configure_sshd())
+        if build.host_key:
+            _write(self.folder / "host_key", build.host_key)
+            _write(self.folder / "authorized_keys", build.authorized_keys.strip() + "\n")
+        _write(self.folder / "sshd_config", self._configure_sshd(bool(build.host_key)))
         settings = {
             "label": self.label,
-            "device": self.device,
-            "device_number": volumes.find_number(loop) if loop else [],
+            "before_sshd": build.before_sshd,
+            "after_sshd": build.after_sshd,
             "visible": [sys.prefix, sys.base_prefix, str(self.folder), str(store)],
             "read_only": [str(store)],
             "environment": ENVIRONMENT,
@@ -208,19 +250,24 @@ class BedNode:
                 "/etc/fstab": "# made by the test bed\n",
                 "/etc/hosts": f"127.0.0.1 localhost\n127.0.1.1 {self.label}\n",
                 **make_settings(store),
+                **build.files,
             },
         }
         self.write("boot", settings)
 
     def boot(self) -> None:
         """Start its process 1, which nothing here waits for."""
-        (self.folder / "booted").unlink(missing_ok=True)
-        space = links.name_space(self.record()["number"])
+        for mark in ("booted", "devices", "power"):
+            (self.folder / mark).unlink(missing_ok=True)
+        self.write("boot", {"disks": self._describe_disks()})
+        record = self.record()
+        space = [f"--net=/run/netns/{links.name_space(record['number'])}"]
+        enter = [] if record.get("is_local") else ["nsenter", *space]
         fork = ["unshare", "-m", "-u", "-p", "-f", "--mount-proc", "--kill-child"]
         init = [sys.executable, "-I", str(Path(__file__).with_name("boot.py")), str(self.folder)]
         with (self.folder / "console.log").open("ab") as console:
             process = subprocess.Popen(
-                ["nsenter", f"--net=/run/netns/{space}", *fork, *init],
+                [*enter, *fork, *init],
                 cwd="/",
                 env=ENVIRONMENT,
                 stdin=subprocess.DEVNULL,
@@ -235,21 +282,39 @@ class BedNode:
         """Kill its process 1, and with it all the others; returns when they are gone."""
         end_family(self.record().get("supervisor"))
 
-    def _find_init(self) -> psutil.Process:
+    def _describe_disks(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "name": disk["name"],
+                "path": volumes.name_device(label),
+                "number": volumes.find_number(disk["loop"]),
+            }
+            for label, disk in self.record()["disks"].items()
+        ]
+
+    def _enter(self, argv: Sequence[str]) -> None:
+        """A command in the node as soon as it has its devices, whatever its boot waits for."""
+        pid = self._find_init("devices").pid
+        enter = ["nsenter", "-t", str(pid), "-m", "-p", "--", *argv]
+        done = subprocess.run(enter, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise OSError(f"{' '.join(argv)}: {done.stderr}")
+
+    def _find_init(self, mark: str = "booted") -> psutil.Process:
         if not self.is_alive():
             raise OSError(f"{self.label} is dead: {self.read_console()[-500:]}")
         limit = time.monotonic() + BOOT_TIMEOUT_S
-        while not (self.folder / "booted").exists() and time.monotonic() < limit:
+        while not (self.folder / mark).exists() and time.monotonic() < limit:
             time.sleep(0.02)
         return psutil.Process(self.record()["supervisor"]["pid"]).children()[0]
 
-    def _configure_sshd(self) -> str:
+    def _configure_sshd(self, has_key: bool) -> str:
         values = " ".join(f"{name}={value}" for name, value in ENVIRONMENT.items())
         lines = [
             f"Port {PORT}",
-            "ListenAddress 0.0.0.0",
-            f"HostKey {self.folder / 'host_key'}",
-            f"AuthorizedKeysFile {self.folder / 'authorized_keys'}",
+            f"ListenAddress {self.address if self.record().get('is_local') else '0.0.0.0'}",
+            f"HostKey {self.folder / 'host_key' if has_key else OWN_HOST_KEY}",
+            f"AuthorizedKeysFile {self.folder if has_key else '.ssh'}/authorized_keys",
             *("PidFile none", "UsePAM no", "StrictModes no", "UseDNS no"),
             *("PermitRootLogin prohibit-password", "PasswordAuthentication no"),
             *("MaxSessions 50", "MaxStartups 200:30:400", "Subsystem sftp internal-sftp"),

@@ -181,7 +181,7 @@ def test_what_is_left_of_a_bed_that_was_never_cleared_goes_with_its_folder(
 ) -> None:
     bed.create_volume(VOLUME, 64)
     node = start("bed-node", VOLUME)
-    number, device = node.record()["number"], node.record()["loop"]
+    number, device = node.record()["number"], node.record()["disks"][VOLUME]["loop"]
     process = psutil.Process(node.record()["supervisor"]["pid"])
     shutil.rmtree(bed.folder)
     process.wait(10)

@@ -20,6 +20,11 @@ def make_volume(path: Path, size_mib: int) -> None:
     os.close(fd)
 
 
+def name_device(label: str) -> str:
+    """The path that a node has the volume under, as its cloud names it."""
+    return f"/dev/disk/by-id/scsi-0Linode_Volume_{label}"
+
+
 def find_devices(path: Path) -> list[str]:
     """The block devices that the file is, right now."""
     command = ["losetup", "-n", "-O", "NAME", "-j", str(path)]
@@ -41,6 +46,13 @@ def detach_volume(path: Path) -> None:
         if time.monotonic() > limit:
             raise TimeoutError(f"{path} is still in use as {devices}")
         time.sleep(0.02)
+
+
+def let_go(path: Path) -> bool:
+    """The file is a file only once nobody uses it; whether that is so already."""
+    for device in find_devices(path):
+        subprocess.run(["losetup", "-d", device], capture_output=True, check=False)
+    return not find_devices(path)
 
 
 def free_devices(folder: Path) -> None:

@@ -39,6 +39,7 @@ def create_instance(call: Call) -> Instance:
     instance = Instance(
         _make_view(call, plan, region, label, image, generation, tags), configs=[], disks=[]
     )
+    instance.machine = label
     instance.never_boots = "never-boots" in call.faults
     instance.other_host_key = "other-host-key" in call.faults
     instance.user_data = user_data

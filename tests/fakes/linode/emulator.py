@@ -10,12 +10,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.fakes.linode import account, instances, networking, volumes
+from tests.fakes.bed import Bed
+from tests.fakes.linode import account, instances, networking, power, volumes
+from tests.fakes.linode.bedmachines import BedMachines
 from tests.fakes.linode.faults import Fault, FaultPlan
 from tests.fakes.linode.gate import RateLimits
 from tests.fakes.linode.machines import Machines
 from tests.fakes.linode.server import Handler, Request
 from tests.fakes.linode.state import Options, State
+from tests.fakes.nodes import BedNode
 
 # They register their routes.
 ENDPOINTS = (account, instances, networking, volumes)
@@ -41,6 +44,20 @@ class Emulator:
         self.url = ""
         self._plan, self._record = plan, record
         self._lock = threading.Lock()
+
+    @property
+    def bed(self) -> Bed:
+        """The bed that the instances are nodes of, where they are."""
+        assert isinstance(self.state.machines, BedMachines)
+        return self.state.machines.bed
+
+    def find_node(self, label: str) -> BedNode:
+        """The node of the instance with that label."""
+        machines = self.state.machines
+        assert isinstance(machines, BedMachines)
+        with self.state.lock:
+            found = [one for one in self.state.instances.values() if one.label == label]
+            return machines.find_node(found[0])
 
     def inject(self, fault: Fault) -> None:
         """Something goes wrong from here on, as `faults` says."""
@@ -97,7 +114,8 @@ def serve(
         options: how the cloud and its account are.
         clock: what time it is, in seconds since the epoch.
     """
-    state = State(options or Options(), _make_machines(nodes, folder, options), clock)
+    options = options or Options()
+    state = State(options, _make_machines(nodes, folder, options), clock)
     state.add_token("first", scopes, secret=token)
     emulator = Emulator(state, token, FaultPlan(faults), record, rate_limits)
     handler: Any = type("BoundHandler", (Handler,), {"emulator": emulator})
@@ -124,14 +142,18 @@ def serve(
 def _tick(state: State, stop: threading.Event) -> None:
     """What is due happens, whether anybody asks or not."""
     while not stop.wait(TICK_S):
-        state.advance()
+        with state.lock:
+            state.advance()
+            power.notice_ends(state)
 
 
 def _show(host: str, nodes: str) -> str:
     return "127.0.0.1" if host in ("", "0.0.0.0") else host
 
 
-def _make_machines(nodes: str, folder: Path, options: Options | None) -> Machines:
+def _make_machines(nodes: str, folder: Path, options: Options) -> Machines:
     if nodes == "none":
         return Machines()
+    if nodes in KINDS:
+        return BedMachines(folder, options, is_local=nodes == "local")
     raise ValueError(f"there are no such nodes: {nodes}; {', '.join(KINDS)}")

@@ -13,6 +13,7 @@ class Machines:
 
     def __init__(self) -> None:
         self._given = 0
+        self.complaints: list[str] = []  # what no client should have done, or caused
 
     def take_address(self, label: str, reuse: bool) -> str:
         """The address of an instance that is about to be made."""
@@ -40,6 +41,10 @@ class Machines:
 
     def detach(self, instance: Instance, volume: str) -> None:
         """It vanishes there."""
+
+    def find_end(self, instance: Instance) -> str:
+        """Why it no longer runs, though nobody asked the cloud: poweroff, reboot or died."""
+        return ""
 
     def clear(self) -> None:
         """Everything goes."""

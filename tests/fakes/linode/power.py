@@ -74,6 +74,22 @@ def delete(state: State, instance: Instance) -> None:
     _run_job(state, instance, event, gone)
 
 
+def notice_ends(state: State) -> None:
+    """What has ended by itself is started again by whoever is there to do it, or is offline."""
+    for instance in list(state.instances.values()):
+        if instance.jobs or instance.view["status"] != "running":
+            continue
+        end = state.machines.find_end(instance)
+        if not end:
+            continue
+        if end == "reboot":
+            _power_on(state, instance)
+            continue
+        _set_status(state, instance, "offline")
+        if end == "poweroff" and instance.view["watchdog_enabled"]:
+            _boot(state, instance, _announce(state, instance, "lassie_reboot"))
+
+
 def release_volume(state: State, volume: Row) -> None:
     """The volume belongs to no instance."""
     volume.update(linode_id=None, linode_label=None, io_ready=False, updated=state.now())

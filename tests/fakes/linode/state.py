@@ -65,6 +65,7 @@ class Instance:
     view: Row
     configs: list[Row]
     disks: list[Row]
+    machine: str = ""  # what its node is called, also when its label has changed
     firewall_ids: list[int] = field(default_factory=list)
     interfaces: list[Row] = field(default_factory=list)
     user_data: bytes | None = None
@@ -116,7 +117,7 @@ class State:
         self.maintenance: list[Row] = []
         self.placement_groups: dict[int, Row] = {}
         self.tags: set[str] = set()
-        self.complaints: list[str] = []  # what no client should have done, or caused
+        self.complaints = machines.complaints  # what no client should have done, or caused
         self.default_firewalls: Row = dict.fromkeys(
             ("linode", "nodebalancer", "public_interface", "vpc_interface")
         )
@@ -149,7 +150,11 @@ class State:
         """Do what is due, in its order."""
         with self.lock:
             while self._jobs and self._jobs[0][0] <= self.clock():
-                heapq.heappop(self._jobs)[2]()
+                job = heapq.heappop(self._jobs)[2]
+                try:
+                    job()
+                except (OSError, TimeoutError) as error:
+                    self.complaints.append(f"the emulator failed: {error!r}")
 
     def find_token(self, secret: str) -> Token | None:
         """The token that is valid now."""
