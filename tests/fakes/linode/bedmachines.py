@@ -2,6 +2,7 @@
 
 import json
 import sys
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ from tests.fakes import links
 from tests.fakes.bed import Bed
 from tests.fakes.images import WRAPPERS
 from tests.fakes.linode.machines import Machines
-from tests.fakes.linode.userdata import read_user_data
+from tests.fakes.linode.userdata import UserData, read_user_data
 from tests.fakes.nodes import BedNode, Build
 
 if TYPE_CHECKING:
@@ -58,6 +59,9 @@ class BedMachines(Machines):
         self._options, self._is_local = options, is_local
         self._numbers: dict[str, int] = {}
         self._last_freed: int | None = None
+        # cloud-init takes a second to judge user data, in which the API is to answer.
+        self._judge = ThreadPoolExecutor(max_workers=2)
+        self._judged: dict[str, Future[UserData]] = {}
 
     def take_address(self, label: str, reuse: bool) -> str:
         owner = self.bed.folder / "addresses" / label
@@ -67,6 +71,13 @@ class BedMachines(Machines):
         address = find(number)
         self._numbers[address] = number
         return address
+
+    def prepare(self, instance: "Instance") -> None:
+        judged = self._judge.submit(read_user_data, instance.user_data)
+        self._judged[instance.machine] = judged
+
+    def is_prepared(self, instance: "Instance") -> bool:
+        return self._judged[instance.machine].done()
 
     def boot(self, instance: "Instance", volumes: list[str]) -> None:
         node = self.find_node(instance)
@@ -118,6 +129,7 @@ class BedMachines(Machines):
         return note.read_text() if note.exists() else "died"
 
     def clear(self) -> None:
+        self._judge.shutdown()
         self.bed.clear()
         for number in self._numbers.values():
             links.free_number(number)
@@ -127,7 +139,7 @@ class BedMachines(Machines):
         return self.bed.open_node(instance.machine)
 
     def _build(self, instance: "Instance", volumes: list[str]) -> None:
-        found = read_user_data(instance.user_data)
+        found = self._judged[instance.machine].result()
         if found.complaint:
             self.complaints.append(f"{instance.label}: {found.complaint}")
         build = Build(

@@ -93,7 +93,13 @@ class Client:
 
     def settle(self, number: int) -> None:
         """Until no job of the instance runs."""
-        wait_until(lambda: not self.emulator.state.instances[number].jobs, 20)
+        state = self.emulator.state
+
+        def is_settled() -> bool:
+            with state.lock:
+                return not state.instances[number].jobs
+
+        wait_until(is_settled, 20)
 
     def connect(self, label: str = "node-1") -> Host:
         """The way into the instance's node, with the keys that `rent` gave it."""

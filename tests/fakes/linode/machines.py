@@ -21,6 +21,13 @@ class Machines:
             self._given += 1
         return f"198.{18 + self._given // 62500}.{self._given // 250 % 250}.{self._given % 250 + 2}"
 
+    def prepare(self, instance: Instance) -> None:
+        """Begin what has to be done before its first boot."""
+
+    def is_prepared(self, instance: Instance) -> bool:
+        """Whether it can boot by now."""
+        return True
+
     def boot(self, instance: Instance, volumes: list[str]) -> None:
         """Power on, with these volumes."""
 

@@ -5,6 +5,9 @@ from collections.abc import Callable
 from tests.fakes.linode.state import Instance, Row, State, point_at
 
 
+PREPARED_POLL_S = 0.02
+
+
 def create(state: State, instance: Instance, boots: bool) -> None:
     """Provision it, and boot it where that is asked for."""
     image = instance.view["image"]
@@ -12,8 +15,12 @@ def create(state: State, instance: Instance, boots: bool) -> None:
     event = state.add_event("linode_create", _point(instance), secondary, "scheduled")
     instance.jobs += 1
     boot_event = _announce(state, instance, "linode_boot") if boots else 0
+    state.machines.prepare(instance)
 
     def provisioned() -> None:
+        if not state.machines.is_prepared(instance):
+            state.after(PREPARED_POLL_S, provisioned)
+            return
         state.set_event(event, "finished")
         instance.jobs -= 1
         if boots:

@@ -123,6 +123,7 @@ class State:
         )
         self._ids = itertools.count(4242)
         self._jobs: list[tuple[float, int, Callable[[], None]]] = []
+        self._due_s: float | None = None
         self._event_times: dict[int, float] = {}
 
     def make_id(self) -> int:
@@ -140,7 +141,9 @@ class State:
 
     def after(self, delay_s: float, job: Callable[[], None]) -> None:
         """Do the job when the time has come."""
-        heapq.heappush(self._jobs, (self.clock() + delay_s, self.make_id(), job))
+        # What follows from a job follows from when it was due, however late it was done.
+        now_s = self.clock() if self._due_s is None else self._due_s
+        heapq.heappush(self._jobs, (now_s + delay_s, self.make_id(), job))
 
     def soon(self, job: Callable[[], None]) -> None:
         """Do the job after the delay that everything here takes."""
@@ -150,11 +153,12 @@ class State:
         """Do what is due, in its order."""
         with self.lock:
             while self._jobs and self._jobs[0][0] <= self.clock():
-                job = heapq.heappop(self._jobs)[2]
+                self._due_s, _, job = heapq.heappop(self._jobs)
                 try:
                     job()
                 except (OSError, TimeoutError) as error:
                     self.complaints.append(f"the emulator failed: {error!r}")
+                self._due_s = None
 
     def find_token(self, secret: str) -> Token | None:
         """The token that is valid now."""

@@ -132,7 +132,7 @@ def test_a_volume_comes_to_a_running_instance_and_goes_with_its_data(machines: C
     volume = machines.good("POST", "/volumes", {"label": "data", "region": first["region"]})
     path = volume["filesystem_path"]
     script = {
-        "node-1": f"mkfs.ext4 -q {path} && mount {path} /mnt && echo kept > /mnt/file && umount /mnt",
+        "node-1": f"mkfs.ext4 -q {path}; mount {path} /mnt; echo kept > /mnt/file; umount /mnt",
         "node-2": f"mount {path} /mnt && cat /mnt/file && umount /mnt",
     }
     for instance in (first, second):
