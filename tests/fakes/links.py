@@ -96,7 +96,9 @@ def give_address(number: int, address: int) -> None:
 
 def destroy_link(number: int, address: int) -> None:
     """Both ends, the namespace and the numbers. Already gone is success."""
-    lose_packets(number, 0)
+    # Of a number that was taken for a node that never was, there is nothing but the number.
+    if Path(f"/run/netns/{name_space(number)}").exists():
+        lose_packets(number, 0)
     for words in (["link", "del", name_near(number)], ["netns", "del", name_space(number)]):
         subprocess.run(["ip", *words], capture_output=True, check=False)
     for taken in {number, address}:
@@ -106,6 +108,14 @@ def destroy_link(number: int, address: int) -> None:
 def free_number(number: int) -> None:
     """Another node may have it."""
     (STATE / f"{number}.json").unlink(missing_ok=True)
+
+
+def free_numbers(folder: Path) -> None:
+    """Those whose owner lies in the folder."""
+    with lock_machine():
+        for record in STATE.glob("*.json"):
+            if folder in Path(json.loads(record.read_text())).parents:
+                free_number(int(record.stem))
 
 
 def set_link(number: int, up: bool) -> None:

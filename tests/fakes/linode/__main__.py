@@ -25,6 +25,7 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--nodes", choices=KINDS, default="none")
     parser.add_argument("--folder", type=Path, help="where nodes and volumes lie")
     parser.add_argument("--faults", type=Path, help="a JSON list of what goes wrong")
+    parser.add_argument("--seed", type=int, default=0, help="of faults that come by chance")
     parser.add_argument("--record", type=Path, help="where each request is written down")
     parser.add_argument("--token", default=TOKEN)
     parser.add_argument("--scopes", default="*")
@@ -66,6 +67,7 @@ def main() -> None:
             token=arguments.token,
             scopes=arguments.scopes,
             faults=arguments.faults,
+            seed=arguments.seed,
             record=arguments.record,
             rate_limits=arguments.rate_limits,
             options=options,

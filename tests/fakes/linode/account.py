@@ -182,6 +182,15 @@ def get_token(call: Call) -> Any:
     return _describe_token(_pick(call.state.tokens, call.number()))
 
 
+@route("PUT", "/profile/tokens/{id}", WRITE)
+def put_token(call: Call) -> Any:
+    """Its label; nothing else of it changes, ever."""
+    token = _pick(call.state.tokens, call.number())
+    rules.check_known(call.body, ("label",))
+    token.label = call.body.get("label", token.label)
+    return _describe_token(token)
+
+
 @route("DELETE", "/profile/tokens/{id}", WRITE)
 def delete_token(call: Call) -> Any:
     """It is worth nothing from here on."""
@@ -241,8 +250,6 @@ def list_account_availability(call: Call) -> Any:
 @route("GET", "/account/events", "events:read_only", limit=PLACES)
 def list_events(call: Call) -> Any:
     """What has happened."""
-    if fault := call.faults.get("event-lag"):
-        call.state.options.event_lag_s = fault.get("seconds", 5.0)
     return Collection(call.state.visible_events()[::-1], EVENT_FIELDS)
 
 
@@ -265,6 +272,22 @@ def see_event(call: Call) -> Any:
 def list_tags(call: Call) -> Any:
     """All tags that were ever given and not deleted."""
     return Collection([{"label": tag} for tag in sorted(call.state.tags)], ())
+
+
+@route("POST", "/tags", WRITE)
+def post_tag(call: Call) -> Any:
+    """A tag, and what is to have it."""
+    state, label = call.state, rules.check_tags([call.body.get("label")])[0]
+    if state.options.restricted:
+        raise ApiError(403, "Unauthorized")
+    if label in state.tags:
+        raise refuse("label", "Tag already exists")
+    targets = [state.instance(number).view for number in call.body.get("linodes") or []]
+    targets += [_pick(state.volumes, number) for number in call.body.get("volumes") or []]
+    for row in targets:
+        row["tags"] = [*row["tags"], label]
+    state.tags.add(label)
+    return {"label": label}
 
 
 @route("GET", "/tags/{tag}", READ)

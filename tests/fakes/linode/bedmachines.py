@@ -1,6 +1,7 @@
 """Instances that are nodes of the test bed, delivered with what a cloud's image has on it."""
 
 import json
+import shutil
 import sys
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -58,6 +59,8 @@ class BedMachines(Machines):
         self.bed = Bed(folder)
         self._options, self._is_local = options, is_local
         self._numbers: dict[str, int] = {}
+        # One that was killed has left what nobody knows of.
+        self._sweep()
         self._last_freed: int | None = None
         # cloud-init takes a second to judge user data, in which the API is to answer.
         self._judge = ThreadPoolExecutor(max_workers=2)
@@ -95,9 +98,10 @@ class BedMachines(Machines):
 
     def destroy(self, instance: "Instance") -> None:
         address = instance.view["ipv4"][0]
+        has_number = not self.find_node(instance).record()
         self.bed.destroy_node(instance.machine)
         self._last_freed = self._numbers.pop(address, None)
-        if self._last_freed is not None:
+        if has_number and self._last_freed is not None:
             links.free_number(self._last_freed)
 
     def make_volume(self, label: str, size_mib: int) -> None:
@@ -130,9 +134,12 @@ class BedMachines(Machines):
 
     def clear(self) -> None:
         self._judge.shutdown()
+        self._sweep()
+
+    def _sweep(self) -> None:
         self.bed.clear()
-        for number in self._numbers.values():
-            links.free_number(number)
+        links.free_numbers(self.bed.folder / "addresses")
+        shutil.rmtree(self.bed.folder / "addresses", ignore_errors=True)
 
     def find_node(self, instance: "Instance") -> BedNode:
         """The instance's node, whether it is there or not."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from tests.fakes import links
 from tests.fakes.bed import Bed
 from tests.fakes.linode import account, instances, networking, power, volumes
 from tests.fakes.linode.bedmachines import BedMachines
@@ -33,7 +34,10 @@ class _Server(http.server.ThreadingHTTPServer):
 
 
 class Emulator:
-    """A running cloud. `url` is the base that clients want, `token` one that may do everything."""
+    """A running cloud.
+
+    `url` is the base that clients want, `node_url` what it is on a node; `token` the first token.
+    """
 
     def __init__(
         self, state: State, token: str, plan: FaultPlan, record: Path | None, has_limits: bool
@@ -41,7 +45,7 @@ class Emulator:
         self.state, self.token = state, token
         self.requests: list[Request] = []
         self.limits = RateLimits(state.clock, has_limits)
-        self.url = ""
+        self.url = self.node_url = ""
         self._plan, self._record = plan, record
         self._lock = threading.Lock()
 
@@ -94,6 +98,7 @@ def serve(
     token: str = TOKEN,
     scopes: str = "*",
     faults: Path | None = None,
+    seed: int = 0,
     record: Path | None = None,
     rate_limits: bool = True,
     options: Options | None = None,
@@ -109,6 +114,7 @@ def serve(
         port: 0 is any.
         token: the first token; `scopes` is what it may do.
         faults: a file with faults; more can be injected.
+        seed: of the faults that come by chance and name none.
         record: a file that each request is appended to as a line of JSON, when it arrives.
         rate_limits: whether the limits on requests are kept.
         options: how the cloud and its account are.
@@ -117,10 +123,13 @@ def serve(
     options = options or Options()
     state = State(options, _make_machines(nodes, folder, options), clock)
     state.add_token("first", scopes, secret=token)
-    emulator = Emulator(state, token, FaultPlan(faults), record, rate_limits)
+    emulator = Emulator(state, token, FaultPlan(faults, seed), record, rate_limits)
     handler: Any = type("BoundHandler", (Handler,), {"emulator": emulator})
     server = _Server((host or ("0.0.0.0" if nodes == "netns" else "127.0.0.1"), port), handler)
-    emulator.url = f"http://{_show(host, nodes)}:{server.server_port}/v4"
+    near = "127.0.0.1" if host in ("", "0.0.0.0") else host
+    emulator.url = f"http://{near}:{server.server_port}/v4"
+    far = links.GATEWAY if nodes == "netns" else near
+    emulator.node_url = f"http://{far}:{server.server_port}/v4"
     stop = threading.Event()
     threads = [
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True),
@@ -145,10 +154,6 @@ def _tick(state: State, stop: threading.Event) -> None:
         with state.lock:
             state.advance()
             power.notice_ends(state)
-
-
-def _show(host: str, nodes: str) -> str:
-    return "127.0.0.1" if host in ("", "0.0.0.0") else host
 
 
 def _make_machines(nodes: str, folder: Path, options: Options) -> Machines:

@@ -11,7 +11,8 @@ What happens then, "kind":
     cut                   the connection is closed, and it is not done
     408 429 500 502-html  the answer, and it is not done ("retry_after" for 429)
     slow                  it is done "seconds" later
-    no-capacity limit duplicate-label   the refusal of a create, and it is not done
+    no-capacity limit duplicate-label   the refusal of a create, and it is not done; "reason" is
+                          another text for the first two
     price-0               all prices in the answer are 0
     shifting-pages        the first of the list is gone before this page is made
     event-lag             from here on events are listed "seconds" late
@@ -43,7 +44,7 @@ KINDS = (
 WHENS = ("before", "sent", "replied")
 KEYS = {
     *("call", "method", "path", "nth", "times", "rate", "seed", "kind", "seconds", "retry_after"),
-    *("when", "pid_header"),
+    *("when", "pid_header", "reason"),
 }
 HTML = b"<html><head><title>502 Bad Gateway</title></head><body>nginx</body></html>"
 
@@ -51,8 +52,8 @@ HTML = b"<html><head><title>502 Bad Gateway</title></head><body>nginx</body></ht
 class FaultPlan:
     """The faults to come, and how often each has been met."""
 
-    def __init__(self, path: Path | None = None) -> None:
-        self._path = path
+    def __init__(self, path: Path | None = None, seed: int = 0) -> None:
+        self._path, self._seed = path, seed
         self._injected: list[Fault] = []
         self._met: dict[str, int] = defaultdict(int)
         self._dice: dict[str, random.Random] = {}
@@ -103,7 +104,7 @@ class FaultPlan:
             self._met[name] += 1
         if not first <= met < first + times:
             return False
-        dice = self._dice.setdefault(name, random.Random(fault.get("seed", 0)))
+        dice = self._dice.setdefault(name, random.Random(fault.get("seed", self._seed)))
         return bool(dice.random() < fault.get("rate", 1.0))
 
 
@@ -119,15 +120,15 @@ def check_fault(fault: Fault) -> None:
 
 def find_refusal(fault: Fault) -> rules.ApiError | None:
     """The answer that stands for doing the request; None where the fault is none of those."""
-    kind = fault["kind"]
+    kind, reason = fault["kind"], fault.get("reason")
     if kind == "429":
         headers = {"Retry-After": str(fault.get("retry_after", 1))}
         return rules.ApiError(429, "Too many requests", headers=headers)
     return {
         "408": rules.ApiError(408, "Please try again"),
         "500": rules.ApiError(500, "Internal Server Error"),
-        "no-capacity": rules.ApiError(403, rules.NO_CAPACITY),
-        "limit": rules.ApiError(400, rules.LIMITS[0]),
+        "no-capacity": rules.ApiError(403, reason or rules.NO_CAPACITY),
+        "limit": rules.ApiError(400, reason or rules.LIMITS[0]),
         "duplicate-label": rules.refuse("label", "Label must be unique among your linodes"),
     }.get(kind)
 

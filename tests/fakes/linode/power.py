@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 from tests.fakes.linode.state import Instance, Row, State, point_at
 
-
 PREPARED_POLL_S = 0.02
 
 

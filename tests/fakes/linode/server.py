@@ -8,6 +8,7 @@ import re
 import signal
 import socket
 import time
+import traceback
 import urllib.parse
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -120,6 +121,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 headers = self._check(route)
                 call = Call(state, self._token, _read_body(content), args)
                 call.faults = {fault["kind"]: fault for fault in faults}
+                if lag := call.faults.get("event-lag"):
+                    state.options.event_lag_s = lag.get("seconds", 5.0)
                 found = route.handler(call)
                 if isinstance(found, filters.Collection):
                     found = self._paginate(found, request, call)
@@ -127,6 +130,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 return Answer(204 if found is None else 200, _write_body(found), headers)
             except ApiError as error:
                 return _refuse(error, headers)
+            except Exception as error:
+                state.complaints.append(f"the emulator failed: {error!r}")
+                traceback.print_exc()
+                return _refuse(ApiError(500, "The emulator failed"), headers)
 
     def _check(self, route: Route) -> dict[str, str]:
         limits, state = self.emulator.limits, self.emulator.state

@@ -1,15 +1,21 @@
 """What an instance is when it is a machine."""
 
+import os
+import signal
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import requests
 
 from remote.errors import HostKeyRefused
 from tests.conftest import wait_until
 from tests.fakes import links, volumes
+from tests.fakes.bed import Bed
 from tests.fakes.linode import Options, serve
-from tests.fakes.linode.conftest import Client, encode
+from tests.fakes.linode.conftest import Client, encode, make_body
 from tests.fakes.nodes import BedNode
 
 LOG = "/root/log"
@@ -227,8 +233,8 @@ def test_a_gpu_plan_has_its_tools_when_the_driver_is_there(machines: Client) -> 
 def test_the_api_can_be_reached_from_a_node(machines: Client) -> None:
     machines.rent()
     node = machines.emulator.find_node("node-1")
-    port = machines.emulator.url.split(":")[2].split("/")[0]
-    script = f"import urllib.request as u; print(u.urlopen('http://{links.GATEWAY}:{port}/v4/regions').status)"
+    url = f"{machines.emulator.node_url}/regions"
+    script = f"import urllib.request as u; print(u.urlopen('{url}').status)"
     assert node.run(["python3", "-c", script]).stdout == "200\n"
 
 
@@ -246,3 +252,29 @@ def test_nothing_is_left_when_the_cloud_ends(bed_slot: None, tmp_path: Path) -> 
     assert not Path(f"/sys/class/net/{links.name_near(number)}").exists()
     assert not (links.STATE / f"{number}.json").exists()
     assert not volumes.find_devices(path)
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
+def test_a_cloud_that_was_ended_leaves_nothing_for_long(
+    bed_slot: None, tmp_path: Path, end: signal.Signals
+) -> None:
+    folder = tmp_path / "cloud"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.fakes.linode", "--nodes", "netns", "--folder", str(folder)],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout
+    url = process.stdout.readline().strip()
+    head = {"Authorization": "Bearer test-token"}
+    requests.post(f"{url}/linode/instances", json=make_body(), headers=head, timeout=20)
+    bed = Bed(folder)
+    wait_until(bed.nodes, 20)
+    number = bed.nodes()[0].record()["number"]
+    process.send_signal(end)
+    process.wait(20)
+    assert bool(bed.nodes()) == (end == signal.SIGKILL)
+    with serve(folder, nodes="netns"):
+        assert not bed.nodes()
+        assert not (links.STATE / f"{number}.json").exists()

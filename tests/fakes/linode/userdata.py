@@ -13,6 +13,10 @@ import yaml
 
 CHECK_TIMEOUT_S = 60.0
 HEADER = "#cloud-config"
+KINDS = {
+    **dict.fromkeys(("bootcmd", "runcmd", "write_files", "users", "ssh_authorized_keys"), list),
+    "ssh_keys": dict,
+}
 
 
 @dataclass(frozen=True)
@@ -40,13 +44,23 @@ def read_user_data(data: bytes | None) -> UserData:
         config = yaml.safe_load(text) or {}
     except yaml.YAMLError as error:
         return UserData(complaint=f"the user data is not YAML: {error}")
-    if complaint := check_schema(text):
+    if complaint := check_types(config) or check_schema(text):
         return UserData(complaint=complaint)
     for entry in config.get("write_files") or []:
         if isinstance(entry.get("content"), bytes):
             entry["content"] = base64.b64encode(entry["content"]).decode()
             entry["encoding"] = "b64"
     return UserData(config)
+
+
+def check_types(config: Any) -> str:
+    """What is so wrong that nothing of it could be applied."""
+    if not isinstance(config, dict):
+        return "the user data is no mapping"
+    for key, kind in KINDS.items():
+        if not isinstance(config.get(key, kind()), kind):
+            return f"{key} of the user data is no {kind.__name__}"
+    return ""
 
 
 def check_schema(text: str) -> str:

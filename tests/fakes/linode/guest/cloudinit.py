@@ -12,6 +12,7 @@ import gzip
 import json
 import os
 import pwd
+import shlex
 import shutil
 import subprocess
 import sys
@@ -45,17 +46,28 @@ def once(name: str, action: Callable[[], None]) -> None:
         mark.touch()
 
 
-def run_command(command: Any) -> None:
-    """A string is the shell's, a list is its own words. What fails is logged, and that is all."""
-    argv = ["sh", "-c", command] if isinstance(command, str) else [str(word) for word in command]
-    say(f"running {argv[0]}")
-    try:
-        code = subprocess.run(argv, stdin=subprocess.DEVNULL, check=False).returncode
-    except OSError as error:
-        say(f"failed: {error}")
-        return
+def run_commands(commands: list[Any], name: str) -> None:
+    """One script of them all, as cloud-init makes it: strings are the shell's, lists are words."""
+    lines = [
+        command if isinstance(command, str) else shlex.join(str(word) for word in command)
+        for command in commands
+    ]
+    if lines:
+        run_script("\n".join(["#!/bin/sh", *lines, ""]), name)
+
+
+def run_script(text: str, name: str) -> None:
+    """What fails is logged, and that is all."""
+    path = INSTANCE.with_name(name)
+    write_private(path, text)
+    path.chmod(0o700)
+    say(f"running {name}")
+    environment = {**os.environ, "INSTANCE_ID": "emulated", "HOME": "/root"}
+    code = subprocess.run(
+        [str(path)], stdin=subprocess.DEVNULL, env=environment, check=False
+    ).returncode
     if code:
-        say(f"failed with {code}")
+        say(f"{name} failed with {code}")
 
 
 def make_host_keys(keys: Mapping[str, str]) -> None:
@@ -171,8 +183,7 @@ def init(instance: Mapping[str, Any]) -> None:
     (UNITS_DIR / "boot").write_text(repr(time.monotonic()))
     start_driver(instance)
     subprocess.run(["systemctl", "__boot"], check=False)
-    for command in config.get("bootcmd") or []:
-        run_command(command)
+    run_commands(config.get("bootcmd") or [], "bootcmd")
     once("write_files", lambda: write_files(config.get("write_files") or []))
     once("ssh_keys", lambda: make_host_keys(config.get("ssh_keys") or {}))
     once("users", lambda: set_up_users(config, instance["authorized_keys"]))
@@ -185,13 +196,9 @@ def final(instance: Mapping[str, Any]) -> None:
     config = instance["config"]
 
     def run_all() -> None:
-        for command in config.get("runcmd") or []:
-            run_command(command)
+        run_commands(config.get("runcmd") or [], "runcmd")
         if script := instance.get("script"):
-            path = Path("/var/lib/cloud/part-001")
-            path.write_text(script)
-            path.chmod(0o700)
-            run_command([str(path)])
+            run_script(script, "part-001")
 
     if packages := config.get("packages"):
         once("packages", lambda: say(f"would install {packages}"))

@@ -229,7 +229,7 @@ def boot() -> None:
 
 def main(words: Sequence[str]) -> int:
     """One command line."""
-    flags = {word for word in words if word.startswith("--")}
+    flags = {word for word in words if word.startswith("-")}
     verb, *names = [word for word in words if not word.startswith("-")]
     names = [name if "." in name else f"{name}.service" for name in names]
     waits = "--no-block" not in flags
@@ -246,7 +246,7 @@ def main(words: Sequence[str]) -> int:
         return run_unit(names[0])
     if verb == "is-active":
         states = [find_state(name) for name in names]
-        if "--quiet" not in flags:
+        if not flags & {"-q", "--quiet"}:
             print("\n".join(states))
         return 0 if "active" in states else 3
     if verb == "is-enabled":
