@@ -12,7 +12,7 @@ from typing import Any
 
 from tests.fakes import links
 from tests.fakes.bed import Bed
-from tests.fakes.linode import account, instances, networking, power, volumes
+from tests.fakes.linode import account, instances, market, networking, power, profile, volumes
 from tests.fakes.linode.bedmachines import BedMachines
 from tests.fakes.linode.faults import Fault, FaultPlan
 from tests.fakes.linode.gate import RateLimits
@@ -22,7 +22,7 @@ from tests.fakes.linode.state import Options, State
 from tests.fakes.nodes import BedNode
 
 # They register their routes.
-ENDPOINTS = (account, instances, networking, volumes)
+ENDPOINTS = (account, instances, market, networking, profile, volumes)
 TICK_S = 0.02
 TOKEN = "test-token"
 KINDS = ("none", "local", "netns")

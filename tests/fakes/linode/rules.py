@@ -50,6 +50,13 @@ def not_found() -> ApiError:
     return ApiError(404, "Not found")
 
 
+def pick(table: dict[Any, Any], key: Any) -> Any:
+    """What the table has under the key. Raises the API's 404."""
+    if key not in table:
+        raise not_found()
+    return table[key]
+
+
 def check_label(value: object, pattern: str, least: int, most: int) -> str:
     """A label of that pattern and length."""
     if not isinstance(value, str) or not least <= len(value) <= most:
