@@ -89,6 +89,16 @@ def test_files_are_written_as_they_are_described(machines: Client) -> None:
     assert node.run(["stat", "-c", "%a %U", "/etc/plain"]).stdout == "600 nobody\n"
 
 
+def test_files_that_would_be_the_host_s_are_not_written(machines: Client) -> None:
+    places = ["/usr/local/sbin/segaway-mine", "/home/segaway-mine", "/usr/lib/segaway-mine"]
+    machines.rent({"write_files": [{"path": path, "content": "x"} for path in places]})
+    node = machines.emulator.find_node("node-1")
+    node.wait_up()
+    found = [node.run(["test", "-e", path], check=False).returncode for path in places]
+    assert found == [0, 0, 1]
+    assert not any(Path(path).exists() for path in places)
+
+
 SERVICE = f"[Service]\nType=oneshot\nExecStart=/bin/sh -c 'echo beat >> {LOG}'\n"
 TIMER = """[Timer]
 OnActiveSec=0

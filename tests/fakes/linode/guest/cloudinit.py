@@ -25,6 +25,11 @@ INSTANCE = Path("/var/lib/cloud/instance.json")
 DONE = Path("/var/lib/cloud/emulated")
 LOG = "/var/log/cloud-init-output.log"
 SSH = Path("/etc/ssh")
+# What is written elsewhere would be the host's.
+OWN = tuple(
+    f"/{name}/"
+    for name in ["etc", "home", "mnt", "opt", "root", "run", "srv", "tmp", "usr/local", "var"]
+)
 HOST_KEYS = ("ed25519", "rsa", "ecdsa")
 RUNTIME = Path("/run/cloud-init")
 UNITS_DIR = Path("/run/units")
@@ -103,7 +108,9 @@ def write_files(entries: list[Mapping[str, Any]]) -> None:
 
 def write_file(entry: Mapping[str, Any]) -> None:
     """One entry of write_files."""
-    path = Path(entry["path"])
+    path = Path(os.path.realpath(entry["path"]))
+    if not str(path).startswith(OWN):
+        raise ValueError("the emulated machine has no place of its own there")
     content = entry.get("content", "")
     data = content if isinstance(content, bytes) else str(content).encode()
     encoding = str(entry.get("encoding", "text/plain")).lower()
