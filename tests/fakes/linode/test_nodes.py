@@ -203,7 +203,8 @@ def test_an_address_that_is_used_again_leads_to_another_host_key(machines: Clien
     second = machines.make("node-2")
     assert second["ipv4"] == first["ipv4"]
     machines.wait_status(second["id"], "running")
-    machines.emulator.find_node("node-2").wait_up()
+    with pytest.raises(HostKeyRefused), machines.connect("node-2") as host:
+        host.check(["true"])
 
 
 def test_a_machine_that_powers_itself_off_is_booted_by_the_watchdog(machines: Client) -> None:
