@@ -41,6 +41,12 @@ DEADLINE = "the deadline has passed"
 OVER = ("finished", "stopped", "failed", "lost")
 
 
+def read_clocks() -> tuple[float, float, str]:
+    """The clock; the seconds since the boot, which nobody sets; and that boot's name."""
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return time.time(), time.clock_gettime(time.CLOCK_BOOTTIME), boot
+
+
 def settle_time(
     old: dict[str, Any], wall_s: float, up_s: float, boot: str, ask: Callable[[], float | None]
 ) -> tuple[float, dict[str, Any]]:
@@ -111,7 +117,7 @@ def is_locked(path: Path) -> bool:
 def kill_job(job: dict[str, Any]) -> None:
     """End what a stop has left: the supervisor first, which might start the trainer again."""
     with contextlib.suppress(OSError):
-        if job["state"] == "running":
+        if job["state"] == "running" and job["supervisor"]:
             os.kill(job["supervisor"], signal.SIGKILL)
     if job["remove"]:
         call(job["remove"], CALL_S)
@@ -224,14 +230,14 @@ class Guard:
     def __init__(self, etc: Path, var: Path) -> None:
         self.etc, self.var = etc, var
         self.state = read_json(var / "guard.json")
-        self.up_s = time.clock_gettime(time.CLOCK_BOOTTIME)
-        self.boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        self.wall_s, self.up_s, self.boot = read_clocks()
 
     def settings(self) -> dict[str, Any]:
         """guard.json; for what it lacks, what the last tick saw."""
         known = {**DEFAULTS, **self.state.get("settings", {})}
         for key, value in read_json(self.etc / "guard.json").items():
-            if is_time(value) if key.endswith("_s") else isinstance(value, str):
+            off = value == 0 and key != "deadline_s"
+            if is_time(value) or off if key.endswith("_s") else isinstance(value, str):
                 known[key] = value
         return known
 
@@ -246,7 +252,7 @@ class Guard:
     def now(self, ask: Callable[[], float | None]) -> float:
         """The time, which is remembered."""
         old = self.state.get("time", {})
-        now_s, self.state["time"] = settle_time(old, time.time(), self.up_s, self.boot, ask)
+        now_s, self.state["time"] = settle_time(old, self.wall_s, self.up_s, self.boot, ask)
         return now_s
 
     def is_fetched(self, job: dict[str, Any]) -> bool:
@@ -262,7 +268,7 @@ class Guard:
     def tick(self) -> None:
         """Look once, and act. A tick that is killed in the middle is gone on with by the next."""
         settings = self.state["settings"] = self.settings()
-        now_s = safely(self.now, lambda: ask_time(settings["api_url"])) or time.time()
+        now_s = safely(self.now, lambda: ask_time(settings["api_url"])) or self.wall_s
         job = self.state["job"] = safely(self.find_job) or {"state": "none"}
         self.note_activity(job)
         self.state["tick_s"] = now_s
@@ -428,10 +434,13 @@ def main(argv: list[str]) -> int | str:
     etc = Path(os.environ.get("SEGAWAY_GUARD_ETC", "/etc/segaway"))
     var = Path(os.environ.get("SEGAWAY_GUARD_STATE", "/var/lib/segaway"))
     if verb == "tick":
-        lock = os.open(etc, os.O_RDONLY)  # a folder can be locked on a full disk, too
-        with contextlib.suppress(BlockingIOError):
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            Guard(etc, var).tick()
+        alone = os.open(etc, os.O_RDONLY)  # a folder can be locked on a full disk, too
+        try:
+            fcntl.flock(alone, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return 0
+        Guard(etc, var).tick()
+        os.close(alone)
         return 0
     guard = Guard(etc, var)
     if verb == "extend":
