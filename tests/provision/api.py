@@ -8,9 +8,9 @@ from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-BUSY = (400, {"errors": [{"reason": "Linode busy."}]})
-DROP = (0, {})
 Answer = tuple[int, dict[str, Any]]
+BUSY: Answer = (400, {"errors": [{"reason": "Linode busy."}]})
+DROP: Answer = (0, {})
 
 
 class Api:
@@ -62,13 +62,12 @@ class Api:
             def do_GET(self) -> None:
                 status, body = api.answer(self.command, self.path, self.headers)
                 if (status, body) == DROP:
-                    return self.connection.close()
+                    return
                 content = json.dumps(body).encode()
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(content)))
                 self.end_headers()
                 self.wfile.write(content)
-                return None
 
             do_DELETE = do_GET
 

@@ -476,15 +476,14 @@ def test_results_of_a_later_attempt_are_not_fetched_yet(node: Node, api: Api) ->
     assert not api.deleted
 
 
-def test_a_clock_that_leaps_ends_nothing_before_its_time(node: Node, api: Api) -> None:
+def test_a_clock_that_leaps_ends_nothing_before_its_time(
+    node: Node, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
     node.connections = 1
     node.tick()
     node.clock[0] = START_S + DAY_S
-    guard_ask, guard.ask_time = guard.ask_time, lambda _url: None
-    try:
-        node.tick()
-    finally:
-        guard.ask_time = guard_ask
+    monkeypatch.setattr(guard, "ask_time", lambda _url: None)
+    node.tick()
     assert not api.deleted
 
 
