@@ -5,9 +5,11 @@
     guard.py fetched              note that the results of the job, which is over, are at home
     guard.py status               what it knows, as JSON; extend and fetched answer so, too
 
-One file, for Python 3.9 and newer. A machine that is only switched off bills on, so it is deleted,
-by the cloud's API. Where guard.json is lost, the settings of the last tick hold; where no deadline
-is left, the idle limit does. With neither file it knows no label to act on: a sweep has to find it.
+One file, for Python 3.9 and newer. guard.json has run, label, api_url, deadline_s, idle_s and root,
+the folder where the volume is mounted; linger_s, grace_s and transfer_s may be there. A machine
+that is only switched off bills on, so it is deleted, by the cloud's API. Where guard.json is lost,
+the settings of the last tick hold; where no deadline is left, the idle limit does. With neither
+file it knows no label to act on: a sweep has to find it.
 """
 
 from __future__ import annotations
@@ -38,6 +40,7 @@ DEFAULTS = {
 }
 NO_CHECK_TIME = 0x200000  # OpenSSL's X509_V_FLAG_NO_CHECK_TIME: the wrong clock may be ours
 DEADLINE = "the deadline has passed"
+VERBS = (("tick", 0), ("extend", 1), ("fetched", 0), ("status", 0), ("job", 2))
 OVER = ("finished", "stopped", "failed", "lost")
 
 
@@ -189,6 +192,12 @@ def is_time(value: Any) -> bool:
     return type(value) in (int, float) and math.isfinite(value) and value > 0
 
 
+def parse_time(text: str) -> float | None:
+    with contextlib.suppress(ValueError):
+        return float(text) if is_time(float(text)) else None
+    return None
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """Empty where there is nothing that can be read."""
     try:
@@ -202,11 +211,15 @@ def write_file(path: Path, text: str) -> None:
     """Replace it, durably: after a crash it is the old or the new."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}")
-    with partial.open("w") as writer:
-        writer.write(text)
-        writer.flush()
-        os.fsync(writer.fileno())
-    os.replace(partial, path)
+    try:
+        with partial.open("w") as writer:
+            writer.write(text)
+            writer.flush()
+            os.fsync(writer.fileno())
+        os.replace(partial, path)
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink()
 
 
 def say(text: str) -> None:
@@ -236,8 +249,8 @@ class Guard:
         """guard.json; for what it lacks, what the last tick saw."""
         known = {**DEFAULTS, **self.state.get("settings", {})}
         for key, value in read_json(self.etc / "guard.json").items():
-            off = value == 0 and key != "deadline_s"
-            if is_time(value) or off if key.endswith("_s") else isinstance(value, str):
+            none = value == 0 and key != "deadline_s"
+            if (none or is_time(value)) if key.endswith("_s") else isinstance(value, str):
                 known[key] = value
         return known
 
@@ -265,8 +278,8 @@ class Guard:
         """On a full disk nothing is remembered, and all goes on."""
         safely(write_file, self.var / "guard.json", json.dumps(self.state))
 
-    def tick(self) -> None:
-        """Look once, and act. A tick that is killed in the middle is gone on with by the next."""
+    def tick(self) -> bool:
+        """Look once, and act; true. What a tick that is killed has not done, the next one does."""
         settings = self.state["settings"] = self.settings()
         now_s = safely(self.now, lambda: ask_time(settings["api_url"])) or self.wall_s
         job = self.state["job"] = safely(self.find_job) or {"state": "none"}
@@ -276,7 +289,8 @@ class Guard:
             say("the end is put off")
             del self.state["ending"]
             self.state["seen"] = {"boot": self.boot, "active_up_s": self.up_s}
-            safely((self.var / "fetched").unlink)
+            with contextlib.suppress(OSError):
+                (self.var / "fetched").unlink()
         reason = self.find_reason(settings, now_s, job)
         if reason and not self.state.get("ending"):
             say(f"ends this machine: {reason}")
@@ -285,6 +299,7 @@ class Guard:
         self.save()
         if self.state.get("ending"):
             self.end(now_s)
+        return True
 
     def note_activity(self, job: dict[str, Any]) -> None:
         """In seconds since the boot, which no clock can change."""
@@ -427,7 +442,9 @@ def wait_until(is_so: Callable[[], bool], timeout_s: float) -> None:
 def main(argv: list[str]) -> int | str:
     """Do what the first argument names. A text that is returned says what was wrong."""
     os.umask(0o077)
-    verb, rest = argv[0], argv[1:]
+    verb, rest = argv[0] if argv else "", argv[1:]
+    if (verb, len(rest)) not in VERBS:
+        return __doc__ or ""
     if verb == "job":
         print(json.dumps(find_job(Path(rest[0]), rest[1])))
         return 0
@@ -439,14 +456,18 @@ def main(argv: list[str]) -> int | str:
             fcntl.flock(alone, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return 0
-        Guard(etc, var).tick()
+        guard = Guard(etc, var)
+        if not safely(guard.tick):
+            guard.state = {}  # it may be what it remembers that it stumbles over
+            safely(guard.tick)
         os.close(alone)
         return 0
     guard = Guard(etc, var)
     if verb == "extend":
-        if not is_time(float(rest[0])):
+        deadline_s = parse_time(rest[0])
+        if deadline_s is None:
             return "a deadline is a number of seconds since 1970"
-        guard.extend(float(rest[0]), sys.stdin.readline().strip())
+        guard.extend(deadline_s, sys.stdin.readline().strip())
     elif verb == "fetched" and not guard.note_fetched():
         return "the job is not over"
     print(json.dumps(guard.describe()))

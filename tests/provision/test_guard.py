@@ -5,13 +5,24 @@ import fcntl
 import io
 import json
 import os
+import ssl
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -391,6 +402,25 @@ def test_a_full_disk_does_not_keep_a_machine(
     assert api.deleted == [7]
 
 
+def test_what_it_cannot_make_sense_of_in_its_memory_is_forgotten(late: Node, api: Api) -> None:
+    late.var.mkdir()
+    spoilt = {"time": 5, "seen": "x", "ending": {"reason": "x"}, "job": []}
+    (late.var / "guard.json").write_text(json.dumps(spoilt))
+    late.tick()
+    assert api.deleted == [7]
+
+
+def test_a_disk_that_is_full_is_not_filled_further(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_fd: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    guard.safely(guard.write_file, tmp_path / "state", "x")
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_error_in_any_step_does_not_keep_a_machine(
     late: Node, api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -531,7 +561,7 @@ def test_a_moved_deadline_is_kept_with_its_new_token(node: Node, api: Api) -> No
     assert api.deleted == [7]
 
 
-@pytest.mark.parametrize("deadline_s", ["inf", "nan", "-5", "0"])
+@pytest.mark.parametrize("deadline_s", ["inf", "nan", "-5", "0", "soon"])
 def test_what_is_no_time_is_no_deadline(node: Node, deadline_s: str) -> None:
     before = (node.etc / "guard.json").read_text()
     assert "a deadline is" in str(node.call("extend", deadline_s))
@@ -578,6 +608,8 @@ def test_a_container_is_removed_by_its_engine(tmp_path: Path) -> None:
 
 def test_a_process_that_took_the_jobs_number_is_left_alone() -> None:
     with subprocess.Popen(["sleep", "60"], start_new_session=True) as other:
+        command = Path(f"/proc/{other.pid}/cmdline")
+        wait_until(lambda: command.read_bytes().startswith(b"sleep"))
         guard.kill_job({"state": "lost", "pid": other.pid, "argv": ["train"], "remove": None})
         assert other.poll() is None
         guard.kill_job({"state": "lost", "pid": other.pid, "argv": ["sleep", "60"], "remove": None})
@@ -586,3 +618,43 @@ def test_a_process_that_took_the_jobs_number_is_left_alone() -> None:
 
 def test_a_command_that_hangs_is_given_up() -> None:
     assert guard.call(["sleep", "60"], 0.1) == (None, "")
+
+
+def test_any_answer_of_the_api_tells_the_time(api: Api) -> None:
+    api.ahead_s = DAY_S
+    seen_s = guard.ask_time(api.url())
+    assert seen_s is not None
+    assert abs(seen_s - time.time() - DAY_S) < 5
+    assert guard.ask_time("http://127.0.0.1:1/v4") is None
+    assert guard.ask_time("") is None
+
+
+def serve_tls(folder: Path, not_after: datetime) -> tuple[str, Path]:
+    """An address that answers over TLS, and the certificate that is to be trusted for it."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "api")])
+    host = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
+    made = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+    made = made.not_valid_before(datetime(2020, 1, 1, tzinfo=UTC)).not_valid_after(not_after)
+    signed = made.add_extension(host, critical=False).sign(key, hashes.SHA256())
+    path = folder / f"{not_after.year}.pem"
+    secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    path.write_bytes(signed.public_bytes(Encoding.PEM) + secret)
+    server = HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(path)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return f"https://127.0.0.1:{server.server_port}/v4", path
+
+
+def test_over_tls_the_api_is_known_whatever_our_clock_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A certificate of the past is what one of today is to a clock that is set to the future."""
+    past, trusted = serve_tls(tmp_path, datetime(2021, 1, 1, tzinfo=UTC))
+    other, _ = serve_tls(tmp_path, datetime(2090, 1, 1, tzinfo=UTC))
+    monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
+    assert guard.request(past, "GET", "/regions")[0] == 501
+    with pytest.raises(ssl.SSLCertVerificationError):
+        guard.request(other, "GET", "/regions")
