@@ -250,7 +250,8 @@ class Guard:
         known = {**DEFAULTS, **self.state.get("settings", {})}
         for key, value in read_json(self.etc / "guard.json").items():
             none = value == 0 and key != "deadline_s"
-            if (none or is_time(value)) if key.endswith("_s") else isinstance(value, str):
+            fine = none or is_time(value) if key.endswith("_s") else isinstance(value, str)
+            if fine and value != "":
                 known[key] = value
         return known
 

@@ -341,7 +341,7 @@ def test_someone_elses_machine_is_left_alone(late: Node, api: Api) -> None:
     assert not any(line.startswith("DELETE") for line in api.asked)
 
 
-@pytest.mark.parametrize("spoilt", [None, "", "{", "[]", '{"deadline_s": "soon"}'])
+@pytest.mark.parametrize("spoilt", [None, "", "{", "[]", '{"deadline_s": "soon", "label": ""}'])
 def test_settings_that_are_lost_leave_the_deadline_that_was_known(
     node: Node, api: Api, spoilt: str | None
 ) -> None:
@@ -658,3 +658,9 @@ def test_over_tls_the_api_is_known_whatever_our_clock_says(
     assert guard.request(past, "GET", "/regions")[0] == 501
     with pytest.raises(ssl.SSLCertVerificationError):
         guard.request(other, "GET", "/regions")
+
+
+def test_what_it_is_not_asked_to_do_it_does_not_do(late: Node, api: Api) -> None:
+    for argv in ([], ["now"], ["extend"], ["tick", "tock"]):
+        assert "guard.py tick" in str(late.call(*argv))
+    assert not api.asked
