@@ -111,6 +111,26 @@ def find_claims() -> dict[str, str]:
     }
 
 
+def _check_linode() -> Check:
+    from provision.base import CloudError, ProvisionError
+    from provision.linode.credentials import find_credentials
+
+    try:
+        credentials = find_credentials()
+    except CloudError as error:
+        return Check("Linode", "no token; only --on linode needs it", error.fix, needed=False)
+    from provision.clouds import open_cloud
+
+    try:
+        missing = open_cloud("linode", find_home(), {}).examine()
+    except ProvisionError as error:
+        return Check("Linode", str(error), error.fix, needed=False)
+    if missing:
+        fix = "Make a token that has them: cloud.linode.com/profile/tokens"
+        return Check("Linode", "; ".join(missing), fix, needed=False)
+    return Check("Linode", f"the token of {credentials.source} may do all that a run needs")
+
+
 def _check_python() -> Check:
     return Check("Python", sys.version.split()[0])
 
@@ -121,5 +141,6 @@ CHECKS: tuple[Callable[[], Check], ...] = (
     _check_home,
     _check_loopback,
     _check_trainer,
+    _check_linode,
     _check_names,
 )

@@ -35,6 +35,9 @@ class Settings(BaseModel):
     crop: int = Field(256, ge=32, le=4096, description="Side of the square training crop, px.")
     batch: int = Field(8, ge=1, description="Images per optimiser step.")
     seed: int = Field(0, ge=0, lt=2**32, description="Seed of weights, order and augmentation.")
+    device: Literal["auto", "cuda", "cpu"] = Field(
+        "auto", description="What the trainer computes on; auto: the GPU where one is rented."
+    )
     engine: Literal["auto", "docker", "podman", "process"] = Field(
         "auto", description="What runs the trainer; auto: podman, docker or process, as there is."
     )
@@ -62,6 +65,32 @@ class Settings(BaseModel):
     max_hours: float = Field(
         24.0, gt=0, description="Hours after which the node destroys itself, whatever happens."
     )
+    region: str = Field(
+        "any", description="Region to rent in; any: the cheapest that has the plan."
+    )
+    plan: str = Field("any", description="Plan of the cloud to rent; any: the cheapest with a GPU.")
+    accept_unknown_price: bool = Field(
+        False, description="Rent also what has no price that segaway can read."
+    )
+    ssh_from: str = Field(
+        "",
+        description="Networks (CIDR, comma between) that may reach the node; default: you alone.",
+    )
+    unguarded: bool = Field(
+        False, description="Rent also where the node cannot destroy itself at its deadline."
+    )
+    keep_volume: Literal["auto", "yes", "no"] = Field(
+        "auto", description="Keep the volume with the data for the next run; auto: where it bills."
+    )
+    move_data: bool = Field(
+        False, description="Make a new volume, though one that holds the data is kept elsewhere."
+    )
+    idle_minutes: float = Field(
+        60.0, ge=5, description="Minutes without a job or a visitor until a rented node goes."
+    )
+    boot_minutes: float = Field(
+        20.0, gt=0, description="Minutes that a node may take until it is ready."
+    )
     results: Path = Field(
         Path("results"), description="Folder in which each run gets a folder of its own."
     )
@@ -76,6 +105,11 @@ class Settings(BaseModel):
     local_port: int = Field(
         0, ge=0, le=65535, description="Loopback port of the local cloud's node; 0: any free one."
     )
+
+    @property
+    def admitted(self) -> tuple[str, ...]:
+        """The networks of `ssh_from`."""
+        return tuple(part.strip() for part in self.ssh_from.split(",") if part.strip())
 
 
 def find_home(environ: Mapping[str, str] = os.environ) -> Path:

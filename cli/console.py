@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console as RichConsole
+from rich.console import JustifyMethod
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -43,10 +44,10 @@ class Console:
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> None:
         """A table for people; a column whose name ends in a unit is set right."""
         table = Table(title=title or None, title_justify="left", box=None, pad_edge=False)
-        for column in columns:
-            table.add_column(
-                column, justify="right" if "%" in column or "USD" in column else "left"
-            )
+        for number, column in enumerate(columns):
+            # The first is what a row is called by, and may be wanted by the next command.
+            justify: JustifyMethod = "right" if "%" in column or "USD" in column else "left"
+            table.add_column(column, justify=justify, no_wrap=number == 0, overflow="fold")
         for row in rows:
             table.add_row(*row)
         self.rich.print(table)

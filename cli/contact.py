@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Generator
 
+from cli.orders import make_order
 from cli.reach import remember_reach
 from cli.session import Session
 from provision.base import CloudError, NodeLost
@@ -58,14 +59,19 @@ def follow_run(
 
 
 def locate_node(session: Session, *hosts: Host) -> bool:
-    """Whether the node is at another address now; the record and `hosts` know it then.
+    """Whether the node may answer now: it has another address, or lets this one in.
+
+    The record and `hosts` know the address then.
 
     Raises:
         NodeLost: its cloud does not know it any more.
     """
     label = session.label("node")
     try:
-        node = session.cloud().find_node(label)
+        cloud = session.cloud()
+        node = cloud.find_node(label)
+        # This laptop may be elsewhere, or be another one: the firewall knows the first's address.
+        moved = cloud.admit(make_order(session))
     except CloudError:
         return False  # this machine may be offline, cloud and all: nothing is known
     if node is None:
@@ -77,8 +83,8 @@ def locate_node(session: Session, *hosts: Host) -> bool:
     session.refresh()
     known = session.record["node"]
     now = {"host": node.host or known["host"], "port": node.port or known["port"]}
-    moved = now != {key: known[key] for key in now}
-    if moved:
+    if now != {key: known[key] for key in now}:
+        moved = True
         session.update(node={**known, **now})
         remember_reach(session)
     for host in hosts:

@@ -10,18 +10,20 @@ from pathlib import Path
 from typing import Any
 
 from cli.config import Settings
+from cli.consent import confirm_warnings
 from cli.console import format_size
 from cli.contact import connect
 from cli.errors import Busy, RunError
+from cli.machine import tell_fetched
 from cli.outcome import record_end
+from cli.planning import Plan, make_plan
 from cli.reach import forget_reach, remember_reach
 from cli.renting import give_back, rent
-from cli.session import Session, bill, guard, make_run_id
+from cli.session import Session, bill, guard
 from cli.training import push_trainer, start_training
 from cli.watch import watch_training
-from provision.base import Provider
+from provision.base import NodeLost
 from provision.ledger import Run
-from provision.plan import Plan, make_plan
 from remote import shell
 from remote.agent.files import Manifest, read_manifest
 from remote.errors import JobError, RemoteError, Unreachable
@@ -31,26 +33,17 @@ from remote.sync import push_folder
 from train.data.dataset import MANIFEST, Dataset, load_dataset
 
 
-def plan(cloud: Provider, settings: Settings, data_bytes: int) -> Plan:
-    """The priced plan for a dataset of that size. Sends nothing but the question for offers."""
-    return make_plan(cloud.offers(), data_bytes, settings.max_cost, settings.max_hours)
-
-
-def new_run(
-    made: Plan, settings: Settings, folder: Path, dataset: Dataset, name: str | None, summary: Any
-) -> Run:
+def new_run(made: Plan, settings: Settings, folder: Path, dataset: Dataset, summary: Any) -> Run:
     """The record of a run that is about to begin."""
-    run_id = make_run_id(name or dataset.name)
-    now_s = time.time()
     record = {
         "settings": settings.model_dump(mode="json", exclude_none=True),
-        "results": str((settings.results / run_id).absolute()),
+        "results": str((settings.results / made.run).absolute()),
         "dataset": summary,
         "dataset_folder": str(folder.absolute()),
         "fingerprint": dataset.fingerprint,
-        "plan": made.as_json(),
+        **made.as_record(),
     }
-    return Run(run_id, settings.on, "planned", now_s, now_s + made.lifetime_s, record)
+    return Run(made.run, settings.on, "planned", made.created_s, made.deadline_s, record)
 
 
 def provision(session: Session) -> None:
@@ -71,6 +64,7 @@ def sync(session: Session) -> None:
             pushed = push_folder(
                 host, session.root, source, dataset_manifest(source), target, progress
             )
+        session.cloud().mark_volume(session.volume["label"], session.record["fingerprint"])
         session.update("synced")
     rest = "; the rest was there" if pushed.files < pushed.files_total else ""
     session.console.say(
@@ -114,6 +108,7 @@ def fetch(session: Session) -> JobStatus:
         if status.is_over:
             record_end(session, status)
             session.update("fetched")
+            tell_fetched(session, host)
     session.console.say(
         f"Fetched {fetched.files} of {fetched.files_total} files, "
         f"{format_size(fetched.size_bytes)}, to {session.results}."
@@ -130,10 +125,17 @@ def teardown(session: Session, discard: bool = False) -> float:
     with session.step("teardown"):
         if not discard:
             _refuse_unfetched(session)
-        give_back(session)
+        give_back(session, _keeps_volume(session))
         session.update("down")
         forget_reach(session)
     return session.usd()
+
+
+def _keeps_volume(session: Session) -> bool:
+    """Whether the volume stays: as asked, else as its cloud does, where it holds a dataset."""
+    asked = session.settings.keep_volume
+    keeps = session.cloud().keeps_volumes if asked == "auto" else asked == "yes"
+    return keeps and (session.volume["kept"] or session.run.has_reached("synced"))
 
 
 def _refuse_unfetched(session: Session) -> None:
@@ -161,7 +163,7 @@ _UNFETCHED = {
 
 def _ask_state(session: Session) -> str:
     """The job's state by the node's own word; `unknown` where it does not answer."""
-    with contextlib.suppress(RemoteError), session.host() as host:
+    with contextlib.suppress(RemoteError, NodeLost), connect(session) as host:
         return read_status(host, session.root, session.run_path).state
     return "unknown"
 
@@ -183,6 +185,7 @@ def reopen(session: Session) -> None:
     Raises:
         RunError: it is down, and nothing of it came home.
         PlanError: what is left of its --max-cost is not enough.
+        CliError: nobody agrees to what the plan warns of.
     """
     if session.run.is_open:
         if session.record.get("error"):
@@ -192,14 +195,20 @@ def reopen(session: Session) -> None:
         raise RunError(
             f"The run {session.run.id} is down, without results.", fix="segaway run DATASET"
         )
-    settings = session.settings
-    if settings.max_cost is not None:
-        left = settings.max_cost - session.usd()
-        settings = settings.model_copy(update={"max_cost": left})
     dataset = load_dataset(Path(session.record["dataset_folder"]))
-    made = plan(session.cloud(), settings, dataset.size_bytes)
-    session.rewind("planned", error=None, plan=made.as_json(), node=None, job=None)
-    session.extend(time.time() + made.lifetime_s)
+    made = make_plan(
+        session.cloud(),
+        session.settings,
+        session.run.id,
+        dataset.size_bytes,
+        dataset.fingerprint,
+        session.ledger,
+        session.usd(),
+    )
+    confirm_warnings(made, session.settings, session.console)
+    # The deadline first: a run that is open has one that is to come, wherever we die.
+    session.extend(made.deadline_s)
+    session.rewind("planned", error=None, node=None, job=None, **made.as_record())
 
 
 def carry_out(session: Session, detach: bool = False) -> None:

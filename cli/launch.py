@@ -6,12 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from cli import flow
+from cli.broom import find_ours, show_findings
 from cli.config import Settings, find_home, load_settings
+from cli.consent import confirm_warnings, describe_cost
 from cli.console import Console, format_duration
 from cli.errors import ConfigError, RunError
+from cli.planning import Plan, make_plan
 from cli.preparation import plan_preparation, prepare_dataset, summarise_dataset
 from cli.preview import preview_run, preview_session, show_preview
-from cli.session import Session, guard, open_ledger, open_session
+from cli.session import Session, guard, make_run_id, open_ledger, open_session
 from cli.summary import describe_state, read_progress, show_metrics, show_run, summarise
 from cli.training import ENGINE_KEYS, TRAINING_KEYS
 from provision.clouds import open_cloud
@@ -19,7 +22,11 @@ from provision.ledger import Ledger
 from train.config import list_models
 from train.data.dataset import Dataset
 
-RESUMABLE = (*ENGINE_KEYS, "live_share", "max_cost", "max_hours")
+RESUMABLE = (
+    *ENGINE_KEYS,
+    *("live_share", "max_cost", "max_hours", "boot_minutes"),
+    *("region", "plan", "accept_unknown_price", "ssh_from", "unguarded", "keep_volume"),
+)
 
 
 def launch_run(
@@ -31,9 +38,9 @@ def launch_run(
     preparation = plan_preparation(source, settings, home)
     dataset = prepare_dataset(preparation, console)
     with open_ledger(home) as ledger:
-        session = _open_run(ledger, preparation.folder, dataset, settings, console, name)
+        session = _plan_run(ledger, preparation.folder, dataset, settings, console, name)
         flow.carry_out(session, detach)
-        _conclude(session)
+        conclude(session)
 
 
 def preview_launch(source: Path, settings: Settings, console: Console, name: str | None) -> None:
@@ -69,7 +76,7 @@ def resume_run(
             session.update(settings={**session.record["settings"], **given})
             flow.reopen(session)
             flow.carry_out(session, detach)
-        _conclude(session)
+        conclude(session)
     return None
 
 
@@ -89,7 +96,7 @@ def start_run(
 ) -> None:
     """A new run with a node and a volume, and nothing on them yet; its id as the answer."""
     with open_ledger() as ledger:
-        session = _open_run(ledger, folder, dataset, settings, console, name)
+        session = _plan_run(ledger, folder, dataset, settings, console, name)
         with guard(session):
             flow.provision(session)
         console.answer(summarise(session))
@@ -129,19 +136,22 @@ def start_training(run_id: str | None, flags: dict[str, Any], dry_run: bool, as_
     do_step(run_id, "train", work, dry_run, as_json)
 
 
-def show_runs(console: Console, dry_run: bool) -> None:
-    """A table of all runs."""
+def show_runs(console: Console, dry_run: bool, every: bool = False, on: str | None = None) -> None:
+    """A table of all runs; with `every`, and of what is ours on the clouds."""
     path = find_home() / "ledger.sqlite"
-    if dry_run or not path.exists():
+    if dry_run or not (path.exists() or every):
         console.answer([])
         console.say("Dry run: nothing is done." if dry_run else "There are no runs yet.")
         return
     with open_ledger() as ledger:
         sessions = [Session(find_home(), ledger, run, console) for run in ledger.runs()]
-        console.answer([summarise(session) for session in sessions])
+        known = [summarise(session) for session in sessions]
+        found = find_ours(ledger, load_settings({"on": on})) if every else []
+        console.answer({"runs": known, "found": [f.as_json() for f in found]} if every else known)
         if not console.as_json:
             columns = ["run", "state", "progress", "cost USD", "deadline", "results"]
             console.table(columns, [_run_row(session) for session in sessions])
+            show_findings(found, console)
 
 
 def _run_row(session: Session) -> list[str]:
@@ -182,7 +192,7 @@ def check_model(name: str) -> None:
         raise RunError(f"There is no model {name!r}.", fix=f"--model {' or '.join(list_models())}")
 
 
-def _open_run(
+def _plan_run(
     ledger: Ledger,
     folder: Path,
     dataset: Dataset,
@@ -191,19 +201,34 @@ def _open_run(
     name: str | None,
 ) -> Session:
     """Plan, and write the new run down."""
-    home = find_home()
-    cloud = open_cloud(settings.on, home, settings.model_dump())
-    made = flow.plan(cloud, settings, dataset.size_bytes)
-    run = flow.new_run(made, settings, folder, dataset, name, summarise_dataset(dataset))
+    cloud = open_cloud(settings.on, find_home(), settings.model_dump())
+    run_id = make_run_id(name or dataset.name)
+    made = make_plan(cloud, settings, run_id, dataset.size_bytes, dataset.fingerprint, ledger)
+    return open_run(ledger, folder, dataset, settings, console, made)
+
+
+def open_run(
+    ledger: Ledger,
+    folder: Path,
+    dataset: Dataset,
+    settings: Settings,
+    console: Console,
+    made: Plan,
+) -> Session:
+    """A new run as it was planned, in the ledger; nothing is rented yet.
+
+    Raises:
+        CliError: nobody agrees to what the plan warns of.
+    """
+    confirm_warnings(made, settings, console)
+    run = flow.new_run(made, settings, folder, dataset, summarise_dataset(dataset))
     ledger.add_run(run)
-    console.say(
-        f"Run {run.id} on {settings.on}: {made.rate.usd_per_hour:.2f} USD per started hour, "
-        f"{made.worst_case_usd:.2f} USD at worst, deadline in {made.lifetime_s / 3600:.1f} hours."
-    )
-    return Session(home, ledger, run, console)
+    console.say(f"Run {run.id} on {settings.on}: {describe_cost(made)}")
+    return Session(find_home(), ledger, run, console)
 
 
-def _conclude(session: Session) -> None:
+def conclude(session: Session) -> None:
+    """The end of a command that did a run, or began one: what is to be said of it."""
     console = session.console
     console.answer(summarise(session))
     if session.run.is_open:

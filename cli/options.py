@@ -52,6 +52,33 @@ Retries = Annotated[
 ]
 MaxCost = Annotated[float | None, typer.Option("--max-cost", help="USD that it may cost.")]
 MaxHours = Annotated[float | None, typer.Option("--max-hours", help="Hours until the deadline.")]
+Region = Annotated[
+    str | None, typer.Option("--region", help="Region to rent in; any: the cheapest.")
+]
+Plan = Annotated[str | None, typer.Option("--plan", help="Plan to rent; any: the cheapest.")]
+AcceptUnknownPrice = Annotated[
+    bool | None,
+    typer.Option("--accept-unknown-price", help="Rent also what has no known price."),
+]
+SshFrom = Annotated[
+    str | None, typer.Option("--ssh-from", help="Networks (CIDR) that may reach the node.")
+]
+Unguarded = Annotated[
+    bool | None,
+    typer.Option("--unguarded", help="Rent also a node that cannot destroy itself."),
+]
+KeepVolume = Annotated[
+    str | None,
+    typer.Option("--keep-volume", help="Keep the volume with the data: yes, no or auto."),
+]
+MoveData = Annotated[
+    bool | None,
+    typer.Option("--move-data", help="Take a new volume though one has the data already."),
+]
+BootMinutes = Annotated[
+    float | None, typer.Option("--boot-minutes", help="Minutes that the node may take to be ready.")
+]
+Yes = Annotated[bool, typer.Option("--yes", help="Do it without asking.")]
 Name = Annotated[str | None, typer.Option("--name", help="Beginning of the run's id.")]
 Results = Annotated[Path | None, typer.Option("--results", help="Folder that gets a folder a run.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done; do nothing.")]

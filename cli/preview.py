@@ -1,23 +1,23 @@
 """What a dry run prints: every step with its literal requests and commands. Does nothing."""
 
 import shlex
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from cli import flow
 from cli.config import Settings
-from cli.console import Console, format_size
+from cli.console import Console, format_duration, format_size
+from cli.orders import make_order
+from cli.planning import Plan, make_plan
 from cli.preparation import Preparation, describe_preparation
-from cli.renting import node_spec, volume_spec
-from cli.session import Session, make_label, make_run_id, run_folder
+from cli.session import LEDGER, Session, make_run_id, open_ledger
 from cli.training import guess_engine, trainer_manifest, training_config, training_job
-from provision.base import Request
 from provision.clouds import open_cloud
-from provision.plan import Plan
 from remote import shell
 from remote.engines import load_engine
 from remote.follow import FILES
+from train.data.dataset import Dataset, load_dataset
 
 Step = dict[str, Any]
 
@@ -27,34 +27,53 @@ def preview_run(
 ) -> dict[str, Any]:
     """The whole of a run that has not begun. Its id would be another one each time."""
     does, size = describe_preparation(preparation)
-    cloud = open_cloud(settings.on, home, settings.model_dump())
-    made = flow.plan(cloud, settings, size)
-    run_id = make_run_id(name or preparation.name)
-    fingerprint = "FINGERPRINT"
+    fingerprint = ""
     if preparation.is_done:
-        from train.data.dataset import load_dataset
-
         fingerprint = load_dataset(preparation.folder).fingerprint
-    root = "VOLUME"
+    run_id = make_run_id(name or preparation.name)
+    made = plan_dry(settings, home, run_id, size, fingerprint)
+    root, data = "VOLUME", fingerprint or "FINGERPRINT"
     steps = [
         _step("prepare", *does),
-        _step("provision", requests=_requests(run_id, made, settings, home)),
-        preview_sync(root, fingerprint, size),
-        preview_train(root, run_id, fingerprint, settings, made.as_json()["offer"]),
+        _preview_provision(made),
+        preview_sync(root, data, size),
+        preview_train(root, run_id, data, settings, made.choice.as_json()["offer"]),
         preview_watch(root, run_id),
         preview_fetch(root, run_id, settings.results / run_id),
-        preview_teardown(run_id),
+        _step("teardown", *made.endings),
     ]
-    return {"run": run_id, "plan": made.as_json(), "steps": steps, **_money(made)}
+    return {"run": run_id, "plan": made.choice.as_json(), "steps": steps, **_terms(made)}
 
 
-def preview_provision(settings: Settings, home: Path, name: str, data_bytes: int) -> dict[str, Any]:
+def preview_provision(settings: Settings, home: Path, name: str, dataset: Dataset) -> Step:
     """Renting alone."""
-    cloud = open_cloud(settings.on, home, settings.model_dump())
-    made = flow.plan(cloud, settings, data_bytes)
     run_id = make_run_id(name)
-    steps = [_step("provision", requests=_requests(run_id, made, settings, home))]
-    return {"run": run_id, "plan": made.as_json(), "steps": steps, **_money(made)}
+    made = plan_dry(settings, home, run_id, dataset.size_bytes, dataset.fingerprint)
+    steps = [_preview_provision(made)]
+    return {"run": run_id, "plan": made.choice.as_json(), "steps": steps, **_terms(made)}
+
+
+def plan_dry(
+    settings: Settings, home: Path, run_id: str, data_bytes: int, fingerprint: str
+) -> Plan:
+    """The plan as the real run would make it, and nothing on this machine changed."""
+    cloud = open_cloud(settings.on, home, settings.model_dump())
+    if not (home / LEDGER).exists():
+        return make_plan(cloud, settings, run_id, data_bytes, fingerprint)
+    with open_ledger(home) as ledger:
+        return make_plan(cloud, settings, run_id, data_bytes, fingerprint, ledger)
+
+
+def _preview_provision(made: Plan) -> Step:
+    fallbacks = [
+        f"where nothing is left: {c.offer.plan} in {c.offer.region}, "
+        f"{c.rate.usd_per_hour:.2f} USD per hour"
+        for c in made.choices[1:]
+    ]
+    warnings = [f"obstacle: {obstacle}" for obstacle in made.obstacles]
+    warnings += [f"warning: {warning}" for warning in made.warnings]
+    requests = [asdict(request) for request in made.requests]
+    return _step("provision", *warnings, *fallbacks, requests=requests)
 
 
 def preview_sync(root: str, fingerprint: str, size_bytes: int) -> Step:
@@ -95,18 +114,11 @@ def preview_fetch(root: str, run_id: str, results: Path) -> Step:
     return _step("fetch", *_commands(*commands), f"write what is lacking to {results.absolute()}")
 
 
-def preview_teardown(run_id: str) -> Step:
-    labels = [make_label(run_id, kind) for kind in ("node", "volume")]
-    return _step("teardown", *(f"destroy {label}, and see it gone" for label in labels))
-
-
 def preview_session(session: Session, step: str) -> dict[str, Any]:
     """One step of a run that exists."""
     node = session.record.get("node") or {"root": "VOLUME"}
     root, run_id, fingerprint = node["root"], session.run.id, session.record["fingerprint"]
     if step == "sync":
-        from train.data.dataset import load_dataset
-
         size = load_dataset(Path(session.record["dataset_folder"])).size_bytes
         made = preview_sync(root, fingerprint, size)
     elif step == "train":
@@ -118,7 +130,7 @@ def preview_session(session: Session, step: str) -> dict[str, Any]:
     elif step == "fetch":
         made = preview_fetch(root, run_id, session.results)
     else:
-        made = preview_teardown(run_id)
+        made = _step("teardown", *session.cloud().endings(make_order(session)))
     return {"run": run_id, "steps": [made], "usd_per_hour": session.rate.usd_per_hour}
 
 
@@ -139,24 +151,9 @@ def show_preview(preview: dict[str, Any], console: Console) -> None:
     if "worst_case_usd" in preview:
         console.say(
             f"Price: {preview['usd_per_hour']:.2f} USD per started hour, "
-            f"{preview['worst_case_usd']:.2f} USD at worst."
+            f"{preview['worst_case_usd']:.2f} USD at worst; deadline in "
+            f"{format_duration(preview['deadline_s'] - time.time())}."
         )
-
-
-def _requests(run_id: str, made: Plan, settings: Settings, home: Path) -> list[dict[str, Any]]:
-    """Literally what the cloud would be sent; the deadline counts from now."""
-    import time
-
-    cloud = open_cloud(settings.on, home, settings.model_dump())
-    as_json, deadline_s = made.as_json(), time.time() + made.lifetime_s
-    node = node_spec(
-        run_id, as_json, run_folder(home, run_id), "ssh-ed25519 (made for the run)", deadline_s
-    )
-    requests: list[Request] = [
-        cloud.volume_request(volume_spec(run_id, as_json)),
-        cloud.node_request(node),
-    ]
-    return [asdict(request) for request in requests]
 
 
 def _step(name: str, *does: str, **more: Any) -> Step:
@@ -167,5 +164,12 @@ def _commands(*commands: list[str]) -> list[str]:
     return [f"$ {shlex.join(command)}" for command in commands]
 
 
-def _money(made: Plan) -> dict[str, float]:
-    return {"usd_per_hour": made.rate.usd_per_hour, "worst_case_usd": made.worst_case_usd}
+def _terms(made: Plan) -> dict[str, Any]:
+    return {
+        "usd_per_hour": made.choice.rate.usd_per_hour,
+        "worst_case_usd": made.worst_case_usd,
+        "deadline_s": made.deadline_s,
+        "fallbacks": [choice.as_json() for choice in made.choices[1:]],
+        "obstacles": made.obstacles,
+        "warnings": made.warnings,
+    }

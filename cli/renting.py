@@ -1,123 +1,272 @@
 """What a run rents, and gives back."""
 
+import math
+import secrets
 import time
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import replace
 
+from cli.budget import recap_deadline
 from cli.errors import RunError
-from cli.session import Session, make_label
-from provision.base import Kind, Node, NodeSpec, Provider, Volume, VolumeSpec
+from cli.machine import make_ready, release_node
+from cli.orders import make_order
+from cli.session import Session
+from provision.base import (
+    DESTROY_ORDER,
+    Item,
+    Kind,
+    LabelTaken,
+    NoCapacity,
+    Node,
+    Provider,
+    Refused,
+    Request,
+    Token,
+    Volume,
+)
 from provision.ledger import Resource
-from remote.errors import RemoteError
+from provision.plan import TEARDOWN_S, Choice, read_choice
 from remote.keys import ensure_key, remove_key
-from remote.volume import mount_volume, unmount_volume
 
-BOOT_TIMEOUT_S = 60.0
 KEYS = ("host_key", "client_key")
-
-
-def volume_spec(run_id: str, made: dict[str, Any]) -> VolumeSpec:
-    """The volume that a plan wants."""
-    return VolumeSpec(make_label(run_id, "volume"), made["offer"]["region"], made["volume_gib"])
-
-
-def node_spec(
-    run_id: str, made: dict[str, Any], folder: Path, client_key: str, deadline_s: float
-) -> NodeSpec:
-    """The node that a plan wants."""
-    return NodeSpec(
-        label=make_label(run_id, "node"),
-        region=made["offer"]["region"],
-        plan=made["offer"]["plan"],
-        volume_label=make_label(run_id, "volume"),
-        host_key_path=folder / "host_key",
-        client_key=client_key,
-        deadline_s=deadline_s,
-    )
+ROOT_PASS_BYTES = 24
 
 
 def rent(session: Session) -> None:
-    """The volume and the node, found or made; returns when the node can be used.
+    """All that the run needs, found or made; returns when its node can be used.
+
+    Where nothing is left of an offer, the plan's next one is taken.
 
     Raises:
         RunError: the run's deadline has passed.
+        HostKeyRefused, NotReady: as `make_ready`.
+        NoCapacity: nothing is left of any offer of the plan.
     """
+    _refuse_past_deadline(session)
+    cloud = session.cloud()
+    _refuse_taken(session, cloud)
+    while True:
+        try:
+            values = _make_all(session, cloud)
+            break
+        except NoCapacity as error:
+            _take_next_offer(session, cloud, error)
+    minutes = session.settings.boot_minutes
+    for request in session.record["requests"]:
+        if request["kind"] is None:
+            cloud.finish(Request(**request), values, minutes * 60)
+    node = cloud.wait_node(session.label("node"), minutes * 60)
+    volume = cloud.find("volume", session.volume["label"])
+    if isinstance(volume, Volume) and not node.device:
+        node = replace(node, device=volume.path)
+    _remember_node(session, node)
+    make_ready(session, node)
+
+
+def _refuse_past_deadline(session: Session) -> None:
     if time.time() > session.run.deadline_s:
         raise RunError(
             "The run's deadline has passed: nothing more is rented for it.",
-            fix="segaway fetch RUN, where its node still answers. After segaway down RUN "
-            "--discard, segaway run --resume RUN goes on from what came home, with a new deadline.",
+            fix="segaway extend RUN --hours H, then segaway run --resume RUN, goes on from its "
+            "last checkpoint; segaway down RUN --discard ends it.",
         )
-    cloud = session.cloud()
-    made, folder = session.record["plan"], session.folder
-    host_key, client_key = (ensure_key(folder / name) for name in KEYS)
-    _ensure(session, cloud, "volume", volume_spec(session.run.id, made))
-    node = node_spec(session.run.id, made, folder, client_key.public, session.run.deadline_s)
-    found = _ensure(session, cloud, "node", node)
-    ready = cloud.wait_node(found.id, BOOT_TIMEOUT_S)
-    reach = {"host": ready.host, "port": ready.port, "user": ready.user, "root": ready.root}
-    known = {**reach, "device": ready.device, "host_key": host_key.public}
-    session.update("provisioned", node=known)
-    if ready.device:
-        with session.host() as host:
-            mount_volume(host, ready.device, ready.root)
+
+
+def _make_all(session: Session, cloud: Provider) -> dict[str, str]:
+    """Each resource of the run; the values that stand for them in requests."""
+    keys = {name: ensure_key(session.folder / name) for name in KEYS}
+    values = {
+        "host_key": keys["host_key"].private,
+        "host_key_public": keys["host_key"].public,
+        "client_key": keys["client_key"].public,
+        # Some accounts want one; nobody is ever to log in with it.
+        "root_pass": secrets.token_urlsafe(ROOT_PASS_BYTES),
+        "token": "",
+    }
+    has_node = cloud.find("node", session.label("node")) is not None
+    if has_node:
+        # Who goes on with a run may be elsewhere by now.
+        cloud.admit(make_order(session))
+    elif _had_node(session):
+        mark_lost(session, session.label("node"))
+        # It begins a new hour: what is left of the budget may end before the run's deadline.
+        session.extend(recap_deadline(session))
+        write_requests(session, cloud)
+    if "requests" not in session.record:
+        write_requests(session, cloud)
+    for request in (Request(**request) for request in session.record["requests"]):
+        if request.kind == "token" and has_node:
+            continue  # its node has it
+        if request.kind:
+            made = _ensure(session, cloud, request, request.kind, values)
+            values[request.kind] = made.id
+            if isinstance(made, Token):
+                values["token"] = made.secret
+    return values
+
+
+def _had_node(session: Session) -> bool:
+    """Also one that a process died over: it may have been made, have billed, and be gone."""
+    resources = session.ledger.resources(session.run.id)
+    return any(r.kind == "node" and (r.cloud_id or r.usd_per_hour) for r in resources)
+
+
+def mark_lost(session: Session, label: str) -> None:
+    """It reached its deadline, or its machine was started anew, or it never came to be.
+
+    Nobody may have looked for days: a node that guards itself has not billed for all of them.
+    """
+    ended_s = session.run.deadline_s + TEARDOWN_S if session.guard else math.inf
+    for resource in session.ledger.live_resources(session.run.id):
+        if resource.label == label:
+            session.ledger.mark_gone(resource, max(ended_s, resource.intended_s))
+
+
+def write_requests(session: Session, cloud: Provider) -> None:
+    """Write down what the cloud will be sent, as things are now."""
+    made = [vars(request) for request in cloud.requests(make_order(session))]
+    session.update(requests=made)
+
+
+def _take_next_offer(session: Session, cloud: Provider, error: NoCapacity) -> None:
+    """The plan's next offer becomes its first. What was made already stays, where it can be used.
+
+    Raises:
+        NoCapacity: there is none.
+    """
+    fallbacks = [read_choice(made) for made in session.record.get("fallbacks", [])]
+    # A volume stays in its region: nothing that has been made is destroyed for another offer.
+    there = cloud.find("volume", session.volume["label"])
+    usable = [c for c in fallbacks if there is None or c.offer.region == there.region]
+    if not usable:
+        raise NoCapacity(f"{error}", fix=_describe_choices(session, there)) from error
+    choice = usable[0]
+    session.console.say(f"{error} Trying {choice.offer.plan} in {choice.offer.region}.")
+    session.update(plan=choice.as_json(), fallbacks=[c.as_json() for c in usable[1:]])
+    session.extend(recap_deadline(session))
+    write_requests(session, cloud)
+
+
+def _describe_choices(session: Session, volume: Item | None) -> str:
+    if volume is not None and session.volume["kept"]:
+        return (
+            f"Try again later, or with --move-data: the data is on the volume {volume.label} in "
+            f"{volume.region}, and would be sent again to another one."
+        )
+    return "segaway offers shows what there is; --region any --plan any takes whatever is left."
 
 
 def _ensure(
-    session: Session, cloud: Provider, kind: Kind, spec: VolumeSpec | NodeSpec
-) -> Volume | Node:
+    session: Session, cloud: Provider, request: Request, kind: Kind, values: Mapping[str, str]
+) -> Item:
     """The resource under its label: found, or made, and in the ledger in either case."""
-    rates = session.rate
-    price = rates.node_usd_per_hour if kind == "node" else rates.volume_usd_per_hour
-    find = cloud.find_node if kind == "node" else cloud.find_volume
-    resource = session.ledger.intend(session.run.id, kind, spec.label, price)
-    found: Volume | Node | None = find(spec.label)
-    if resource.state == "live" and found is None:
-        # Seen gone: it reached its deadline, or the machine that it was on was started anew.
-        session.ledger.mark_gone(resource)
-        resource = session.ledger.intend(session.run.id, kind, spec.label, price)
-    if found is None and isinstance(spec, NodeSpec):
-        found = cloud.create_node(cloud.node_request(spec))
-    elif found is None and isinstance(spec, VolumeSpec):
-        found = cloud.create_volume(cloud.volume_request(spec))
-    assert found is not None  # created, where it was not found
+    price = _price(read_choice(session.record["plan"]), kind)
+    found = cloud.find(kind, request.label)
+    if found is None:
+        mark_lost(session, request.label)
+    _refuse_foreign(session, request.label, found)
+    resource = session.ledger.intend(session.run.id, kind, request.label, price)
+    if resource.run != session.run.id:
+        raise RunError(
+            f"The run {resource.run} has the {kind} {resource.label}.",
+            fix=f"segaway down {resource.run} first, or run again: another one is found or made.",
+        )
+    if found and kind == "token":
+        # Its secret was told once, to a process that is no more.
+        cloud.destroy(kind, request.label)
+        found = None
+    if found is None:
+        try:
+            found = cloud.create(request, values)
+        except (NoCapacity, Refused):
+            session.ledger.void(resource)
+            raise
     session.ledger.confirm(resource, found.id)
     return found
 
 
-def give_back(session: Session) -> None:
+def _refuse_foreign(session: Session, label: str, found: Item | None) -> None:
+    """What is there and not in the record was made elsewhere: by the same plan, say."""
+    if found is None:
+        return
+    is_kept = found.kind == "volume" and session.volume["kept"]
+    if not is_kept and not session.ledger.find_resources(label):
+        raise LabelTaken(
+            f"There is a {found.kind} {found.label} already, and it was not made by this machine.",
+            fix="Where the run is another machine's, go on with it there; else run again.",
+        )
+    if isinstance(found, Volume) and found.node:
+        node = session.cloud().find("node", session.label("node"))
+        if node is None or node.id != found.node:
+            raise RunError(
+                f"The volume {found.label} is attached to another node.",
+                fix="Run again: a volume of its own is made, or another free one is found.",
+            )
+
+
+def _refuse_taken(session: Session, cloud: Provider) -> None:
+    """A kept volume may be gone or in use since it was chosen: a node is not to be paid for it."""
+    if not session.volume["kept"]:
+        return
+    found = cloud.find("volume", session.volume["label"])
+    if found is None:
+        raise RunError(
+            f"The volume {session.volume['label']}, which was to be used again, is gone.",
+            fix="Run again: the data is sent to a new one.",
+        )
+    _refuse_foreign(session, found.label, found)
+
+
+def _price(choice: Choice, kind: Kind) -> float:
+    prices = {"node": choice.rate.node_usd_per_hour, "volume": choice.rate.volume_usd_per_hour}
+    return prices.get(kind, 0.0)
+
+
+def _remember_node(session: Session, node: Node) -> None:
+    host_key = ensure_key(session.folder / "host_key").public
+    reach = {"host": node.host, "port": node.port, "user": node.user, "root": node.root}
+    known = {**reach, "device": node.device, "guard": node.guard, "host_key": host_key}
+    session.update("provisioned", node={**known, "is_ready": False})
+
+
+def give_back(session: Session, keep_volume: bool = False) -> None:
     """Everything that the run rented is destroyed, and seen gone; its keys are forgotten.
+
+    The volume stays where `keep_volume` says so.
 
     Raises:
         RunError: something is still there.
     """
     cloud = session.cloud()
-    _release_volume(session)
-    # The node first: a volume cannot go while it is attached.
-    for resource in reversed(session.ledger.live_resources(session.run.id)):
-        _destroy(session, cloud, resource)
+    release_node(session, keep_volume)
+    left = session.ledger.live_resources(session.run.id)
+    for kind in DESTROY_ORDER:
+        for resource in left:
+            if resource.kind != kind:
+                continue
+            volume = cloud.find(kind, resource.label) if kind == "volume" else None
+            if keep_volume and isinstance(volume, Volume):
+                session.ledger.mark_kept(resource)
+                _announce_kept(session, volume)
+            else:
+                _destroy(session, cloud, resource)
     for name in KEYS:
         remove_key(session.folder / name)
 
 
-def _release_volume(session: Session) -> None:
-    """Unmount it, where its node still answers: what was written last is then on it."""
-    node = session.record.get("node")
-    if not node or not node.get("device"):
-        return
-    try:
-        with session.host() as host:
-            unmount_volume(host, node["root"])
-    except RemoteError as error:
-        # The node goes all the same; a file system with a journal survives that.
-        session.console.say(f"The volume was not unmounted: {error}")
+def _announce_kept(session: Session, volume: Volume) -> None:
+    usd = volume.usd_per_month
+    price = "an unknown price" if usd is None else f"{usd:.2f} USD"
+    session.console.say(
+        f"The volume {volume.label} stays, with the dataset on it, for {price} per month; "
+        f"segaway volumes rm {volume.label} --on {session.run.cloud} ends that."
+    )
 
 
 def _destroy(session: Session, cloud: Provider, resource: Resource) -> None:
-    find = cloud.find_node if resource.kind == "node" else cloud.find_volume
     # Also where a node counts as gone: its remains may hold the label.
-    cloud.destroy(resource.kind, resource.cloud_id or resource.label)
-    if find(resource.label) is not None:
+    cloud.destroy(resource.kind, resource.label)
+    if cloud.find(resource.kind, resource.label) is not None:
         raise RunError(
             f"The {resource.kind} {resource.label} is still there after it was destroyed.",
             fix=f"segaway down {session.run.id} --discard tries again.",

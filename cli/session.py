@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 from cli.config import Settings, find_home
 from cli.console import Console
 from cli.errors import Busy, CliError, Interrupted, RunError
-from provision.base import Kind, Provider
+from provision.base import CloudError, Kind, Provider, make_label
 from provision.clouds import open_cloud
 from provision.ledger import Ledger, Resource, Run, State
 from provision.plan import Rate
@@ -63,11 +63,39 @@ class Session:
         return shell.run_path(self.root, self.run.id)
 
     @property
+    def volume(self) -> dict[str, Any]:
+        """The label of the run's volume, and whether it was kept from a run before."""
+        if "volume" in self.record:
+            return dict(self.record["volume"])
+        # The record is of a segaway that had other labels: the ledger knows them.
+        live = [r for r in self.ledger.live_resources(self.run.id) if r.kind == "volume"]
+        label = live[0].label if live else make_label(self.run.id, "volume")
+        return {"label": label, "kept": False}
+
+    @property
+    def guard(self) -> str:
+        """The command of the guard that the run's node carries; empty where there is none."""
+        return str((self.record.get("node") or {}).get("guard", ""))
+
+    @property
     def rate(self) -> Rate:
         return Rate(**self.record["plan"]["rate"])
 
     def cloud(self) -> Provider:
-        return open_cloud(self.run.cloud, self.home, self.settings.model_dump())
+        """The cloud that the run is on.
+
+        Raises:
+            CloudError: what we are let into is not the account that it was rented with.
+        """
+        cloud = open_cloud(self.run.cloud, self.home, self.settings.model_dump())
+        known = self.record.get("account")
+        if known and cloud.account() not in ("", known):
+            raise CloudError(
+                f"The run {self.run.id} was rented with another account of {self.run.cloud} than "
+                "the one that is used now: what it has there cannot be seen from here.",
+                fix="Use a token of the account that it was rented with.",
+            )
+        return cloud
 
     def address(self) -> Address:
         """How the node is reached, and known.
@@ -158,11 +186,6 @@ def run_folder(home: Path, run_id: str) -> Path:
 def open_ledger(home: Path | None = None) -> Ledger:
     """The user's ledger."""
     return Ledger((home or find_home()) / LEDGER)
-
-
-def make_label(run_id: str, kind: Kind) -> str:
-    """What the cloud knows a run's resource by: at most 32 characters, as Linode's volumes want."""
-    return f"segaway-{run_id}-{'vol' if kind == 'volume' else kind}"
 
 
 def make_run_id(name: str) -> str:

@@ -3,6 +3,7 @@
 import time
 from typing import Any
 
+from cli.budget import describe_budget
 from cli.console import Console, format_duration
 from cli.session import Session, list_still_billing
 from train.events import Epoch, Step, parse_event
@@ -77,6 +78,8 @@ def show_run(session: Session, console: Console) -> None:
     ]
     if known["still_billing"]:
         rows.append(["deadline", f"in {format_duration(left_s)}"])
+        if warning := describe_budget(session, time.time()):
+            rows.append(["warning", warning])
     if known["error"]:
         rows.append(["error", known["error"]["message"]])
     rows += [["still there", line] for line in known["still_billing"]]

@@ -54,7 +54,7 @@ def training_job(
         dataset=shell.dataset_path(root, fingerprint),
         run=run,
         uid=uid,
-        gpus=offer["gpus"],
+        gpus=0 if settings.device == "cpu" else offer["gpus"],
         memory_gib=settings.memory or 0.0,
         node_memory_gib=0.0 if settings.on == LOCAL else offer["memory_gib"],
         image=settings.image,
@@ -68,8 +68,10 @@ def training_config(settings: Settings, job: JobSpec) -> dict[str, Any]:
     chosen = settings.model_dump(include=set(TRAINING_KEYS), exclude_none=True)
     if settings.epochs is None and settings.minutes is None:
         chosen["epochs"] = train_config.DEFAULT_EPOCHS
-    # A GPU that is paid for and not seen is to be an error, not a slow training.
-    device = "cuda" if job.gpus and settings.on != LOCAL else "auto"
+    device = settings.device
+    if device == "auto" and job.gpus and settings.on != LOCAL:
+        # A GPU that is paid for and not seen is to be an error, not a slow training.
+        device = "cuda"
     config = TrainConfig(dataset=Path(job.dataset), output=Path(job.run), device=device, **chosen)
     return config.model_dump(mode="json", exclude_none=True)
 

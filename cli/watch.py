@@ -6,6 +6,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from cli.budget import Warner
 from cli.contact import follow_run
 from cli.errors import RunError
 from cli.live import View
@@ -34,9 +35,11 @@ def watch_training(session: Session) -> JobStatus:
         sizes = {name: _size(session.results / name) for name in FILES}
         view.recall(*(_read(session.results / name) for name in (EVENTS, TELEMETRY)))
         others = [live.host] if live else []
+        warner = Warner(session, session.console)
         for item in follow_run(session, host, sizes, view.reconnecting, *others):
             if isinstance(item, JobStatus):
                 return item
+            warner.look()
             if saves:
                 _append(session.results / item.file, item)
             _show(view, item)

@@ -1,6 +1,7 @@
 """The record of every run and every resource: SQLite, on disk before the call is made."""
 
 import json
+import math
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -43,6 +44,11 @@ MIGRATIONS = (
         detail TEXT NOT NULL
     );
     """,
+    # What is kept after its run is nobody's until another run takes it over.
+    """
+    DROP INDEX live_labels;
+    CREATE UNIQUE INDEX live_labels ON resources (label) WHERE state IN ('intended', 'live');
+    """,
 )
 BUSY_TIMEOUT_S = 30.0
 
@@ -80,13 +86,17 @@ class Run:
 
 @dataclass(frozen=True)
 class Resource:
-    """Something that bills, from the intent to make it until it was seen gone."""
+    """Something that bills, from the intent to make it until it was seen gone.
+
+    What is `kept` has stayed when its run was over; `gone_s` is then when it stopped being the
+    run's to pay for.
+    """
 
     id: int
     run: str
     kind: Kind
     label: str
-    state: Literal["intended", "live", "gone"]
+    state: Literal["intended", "live", "kept", "gone"]
     cloud_id: str | None
     usd_per_hour: float
     intended_s: float
@@ -182,10 +192,22 @@ class Ledger:
         return self.run(run_id)
 
     def intend(self, run_id: str, kind: Kind, label: str, usd_per_hour: float) -> Resource:
-        """Record that a resource is about to be made; the one recorded before, if there is one."""
+        """Record that a resource is about to be made; the one recorded before, if there is one.
+
+        One that another run has kept becomes this run's.
+        """
         with self._writing() as db:
             known = self._live("label = ?", label)
+            if known and known[0].state == "intended":
+                db.execute(
+                    "UPDATE resources SET usd_per_hour = ? WHERE id = ?",
+                    (usd_per_hour, known[0].id),
+                )
             if not known:
+                db.execute(
+                    "UPDATE resources SET state = 'gone' WHERE label = ? AND state = 'kept'",
+                    (label,),
+                )
                 db.execute(
                     "INSERT INTO resources (run, kind, label, state, usd_per_hour, intended_s) "
                     "VALUES (?, ?, ?, 'intended', ?, ?)",
@@ -201,13 +223,42 @@ class Ledger:
                 (cloud_id, resource.id),
             )
 
-    def mark_gone(self, resource: Resource) -> None:
-        """Record that the cloud has been seen not to know the resource any more."""
+    def void(self, resource: Resource) -> None:
+        """Record that the cloud made nothing of an intent: it is looked for, but costs nothing."""
+        with self._writing() as db:
+            db.execute(
+                "UPDATE resources SET usd_per_hour = 0 WHERE id = ? AND state = 'intended'",
+                (resource.id,),
+            )
+
+    def mark_gone(self, resource: Resource, latest_s: float = math.inf) -> None:
+        """Record that the cloud has been seen not to know the resource any more.
+
+        `latest_s` is when it went at the latest, where that is known to be earlier than now.
+        """
         with self._writing() as db:
             db.execute(
                 "UPDATE resources SET state = 'gone', gone_s = ? WHERE id = ?",
+                (min(self._clock(), latest_s), resource.id),
+            )
+
+    def mark_kept(self, resource: Resource) -> None:
+        """Record that a resource stays, and is no longer its run's to pay for."""
+        with self._writing() as db:
+            db.execute(
+                "UPDATE resources SET state = 'kept', gone_s = ? WHERE id = ?",
                 (self._clock(), resource.id),
             )
+
+    def kept_resources(self) -> list[Resource]:
+        """What has stayed when its run was over, of all runs; oldest first."""
+        rows = self._read("SELECT * FROM resources WHERE state = 'kept' ORDER BY id")
+        return [Resource(**dict(row)) for row in rows]
+
+    def find_resources(self, label: str) -> list[Resource]:
+        """Everything that ever had that label, in whatever run; oldest first."""
+        rows = self._read("SELECT * FROM resources WHERE label = ? ORDER BY id", label)
+        return [Resource(**dict(row)) for row in rows]
 
     def live_resources(self, run_id: str) -> list[Resource]:
         """What the run has, or may have: intended or live, in the order of their making."""
@@ -232,7 +283,7 @@ class Ledger:
         return [{**dict(row), "detail": json.loads(row["detail"])} for row in rows]
 
     def _live(self, where: str, value: str) -> list[Resource]:
-        sql = f"SELECT * FROM resources WHERE state != 'gone' AND {where} ORDER BY id"
+        sql = f"SELECT * FROM resources WHERE state IN ('intended', 'live') AND {where} ORDER BY id"
         return [Resource(**dict(row)) for row in self._read(sql, value)]
 
     def _read(self, sql: str, *values: object) -> list[sqlite3.Row]:

@@ -137,7 +137,7 @@ def build_user_data(
 
 def fill_user_data(text: str, secrets: Mapping[str, str]) -> str:
     """The user data with these secrets in its holes: what would have been built of them."""
-    pattern = "|".join(re.escape(HOLES[name]) for name in secrets)
+    pattern = "|".join(re.escape(f"{{{name}}}") for name in secrets)
     return re.sub(pattern, lambda hole: json.dumps(secrets[hole[0][1:-1]])[1:-1], text)
 
 

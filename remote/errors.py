@@ -2,6 +2,7 @@
 
 RemoteError
 ├── Unreachable        no connection, or it broke; the machine may be fine
+├── NotReady           the machine did not come so far in time
 ├── HostKeyRefused     the machine shows another host key than the run's record
 ├── CommandFailed      a command ended with a status other than 0
 ├── TransferError      files did not arrive as they were
@@ -20,6 +21,10 @@ class RemoteError(Exception):
 
 class Unreachable(RemoteError):
     """There is no connection, or it broke. Nothing is known of the machine itself."""
+
+
+class NotReady(RemoteError):
+    """The machine does not answer yet, or lacks what is still being installed."""
 
 
 class HostKeyRefused(RemoteError):

@@ -52,6 +52,16 @@ def run_path(root: str, run: str) -> str:
     return _join(root, "runs", run)
 
 
+def job_path(run: str) -> str:
+    """Where the agent keeps the files of the job of a run's folder."""
+    folder = PurePosixPath(run)
+    return _join(str(folder.parent.parent), ".segaway", "jobs", folder.name)
+
+
+def remove_folders(*paths: str) -> list[str]:
+    return ["rm", "-rf", "--", *paths]
+
+
 def make_folder(path: str) -> list[str]:
     return ["mkdir", "-p", path]
 

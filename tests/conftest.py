@@ -1,5 +1,6 @@
 """Fixtures that several folders share."""
 
+import contextlib
 import fcntl
 import hashlib
 import json
@@ -16,15 +17,16 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
-from cli.session import make_label
 from cli.skies import draw_archive
-from provision.base import Node
+from provision.base import make_label
 from provision.clouds.local import LocalCloud
 from remote.host import Address, Host
 from remote.keys import ensure_key
-from tests.fakes import images
+from tests.fakes import images, links
 from tests.fakes.bed import Bed, find_missing, find_obstacle
 from tests.fakes.clouds.netns import NetnsCloud
+from tests.fakes.linode.emulator import Emulator, serve
+from tests.fakes.linode.state import Options
 from tests.fakes.nodes import PORT, BedNode
 from train.data.extract import extract_archive
 from train.data.separate import separate_dataset
@@ -104,7 +106,7 @@ def laptop(tmp_path: Path) -> Iterator[Laptop]:
     laptop = Laptop(tmp_path)
     yield laptop
     for item in laptop.cloud.find_all():
-        laptop.cloud.destroy("node" if isinstance(item, Node) else "volume", item.id)
+        laptop.cloud.destroy(item.kind, item.label)
 
 
 class BedLaptop(Laptop):
@@ -136,6 +138,77 @@ class BedLaptop(Laptop):
                 process.kill()
                 process.communicate()
         self.bed.clear()
+
+
+class LinodeLaptop(Laptop):
+    """A laptop with the token of an account: `--on linode`, unless a test says otherwise."""
+
+    def __init__(self, folder: Path, emulator: Emulator) -> None:
+        super().__init__(folder)
+        self.emulator = emulator
+        self._started: list[subprocess.Popen[str]] = []
+        self.environment |= {
+            "LINODE_TOKEN": emulator.token,
+            "LINODE_URL": emulator.url,
+            "SEGAWAY_ON": "linode",
+            "SEGAWAY_SSH_FROM": "10.213.0.1/32",
+            "SEGAWAY_DEVICE": "cpu",
+        }
+
+    def start(self, *arguments: str | Path, module: str = "") -> "subprocess.Popen[str]":
+        process = super().start(*arguments, module=module)
+        self._started.append(process)
+        return process
+
+    def end(self) -> None:
+        """Nothing of it runs on."""
+        for process in self._started:
+            if process.poll() is None:
+                process.kill()
+                process.communicate()
+
+    def node(self, run: str) -> BedNode:
+        """The machine of the run with that id."""
+        return self.emulator.find_node(make_label(run, "node"))
+
+    def bodies(self, path: str, method: str = "POST") -> list[Any]:
+        """What was sent to that path."""
+        return [request.body for request in self.emulator.find_requests(method, path)]
+
+    def labels(self) -> set[str]:
+        """Everything of ours that the account has."""
+        state = self.emulator.state
+        rows = [*state.volumes.values(), *state.firewalls.values()]
+        named = {str(row["label"]) for row in rows}
+        named |= {found.label for found in state.instances.values()}
+        tokens = {token.label for token in state.tokens.values()}
+        return named | {label for label in tokens if label.startswith("segaway-")}
+
+
+OpenLinode = Callable[..., LinodeLaptop]
+
+
+@pytest.fixture
+def open_linode(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[OpenLinode]:
+    """A laptop and an account, as the options of the emulator say."""
+    with contextlib.ExitStack() as stack:
+
+        def open_linode(nodes: str = "none", scopes: str = "*", **options: Any) -> LinodeLaptop:
+            made = Options(**{"delay_s": 0.05, "volume_mib": 512, **options})
+            if nodes == "netns":
+                request.getfixturevalue("bed_slot")
+                stack.enter_context(links.hold_bridge(tmp_path))
+            cloud = serve(tmp_path / "cloud", nodes=nodes, scopes=scopes, options=made)
+            laptop = LinodeLaptop(tmp_path, stack.enter_context(cloud))
+            if nodes == "netns":
+                # The nodes' guards call it, too.
+                laptop.environment["LINODE_URL"] = laptop.emulator.node_url
+            else:
+                laptop.environment["SEGAWAY_BOOT_MINUTES"] = "0.01"
+            stack.callback(laptop.end)
+            return laptop
+
+        yield open_linode
 
 
 def find_common(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -15,8 +15,16 @@ DatasetFolder = Annotated[
 def command(
     dataset: DatasetFolder,
     on: options.On = None,
+    region: options.Region = None,
+    plan: options.Plan = None,
     max_cost: options.MaxCost = None,
     max_hours: options.MaxHours = None,
+    accept_unknown_price: options.AcceptUnknownPrice = None,
+    ssh_from: options.SshFrom = None,
+    unguarded: options.Unguarded = None,
+    keep_volume: options.KeepVolume = None,
+    move_data: options.MoveData = None,
+    boot_minutes: options.BootMinutes = None,
     name: options.Name = None,
     results: options.Results = None,
     dry_run: options.DryRun = False,
@@ -33,12 +41,25 @@ def command(
     from train.data.dataset import load_dataset
 
     settings = load_settings(
-        {"on": on, "max_cost": max_cost, "max_hours": max_hours, "results": results}
+        {
+            "on": on,
+            "region": region,
+            "plan": plan,
+            "accept_unknown_price": accept_unknown_price,
+            "ssh_from": ssh_from,
+            "unguarded": unguarded,
+            "keep_volume": keep_volume,
+            "move_data": move_data,
+            "boot_minutes": boot_minutes,
+            "max_cost": max_cost,
+            "max_hours": max_hours,
+            "results": results,
+        }
     )
     console = Console(json)
     data = load_dataset(dataset)
     if dry_run:
-        preview = preview_provision(settings, find_home(), name or data.name, data.size_bytes)
+        preview = preview_provision(settings, find_home(), name or data.name, data)
         show_preview(preview, console)
         return
     start_run(dataset, data, settings, console, name)

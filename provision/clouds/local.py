@@ -14,23 +14,25 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import psutil
 
 from provision.base import (
     CloudError,
+    Item,
     Kind,
     LabelTaken,
     Node,
     NodeLost,
-    NodeSpec,
     Offer,
+    Order,
     Provider,
     Request,
     Volume,
-    VolumeSpec,
+    fill_holes,
 )
 
 REGION = "this-machine"
@@ -50,6 +52,7 @@ class LocalCloud:
     """Its state is a folder: one sub-folder a resource, which appears and goes by renaming."""
 
     name = "local"
+    keeps_volumes = False
 
     def __init__(self, home: Path, port: int) -> None:
         self._root = home / "clouds" / "local"
@@ -71,46 +74,62 @@ class LocalCloud:
             )
         ]
 
-    def volume_request(self, spec: VolumeSpec) -> Request:
-        path = str(self._folder("volume", spec.label))
-        return Request("make folder", {"label": spec.label, "region": spec.region, "path": path})
+    def account(self) -> str:
+        return ""
 
-    def node_request(self, spec: NodeSpec) -> Request:
-        folder = self._folder("node", spec.label)
-        return Request(
-            "start process",
-            {
-                "label": spec.label,
-                "region": spec.region,
-                "argv": [sys.executable, "-P", "-m", "provision.sshnode", str(folder)],
-                "port": self._port,
-                "volume": str(self._folder("volume", spec.volume_label)),
-                "host_key_path": str(spec.host_key_path),
-                "client_key": spec.client_key,
-                "deadline_s": spec.deadline_s,
-            },
-        )
+    def obstacles(self) -> list[str]:
+        return []
 
-    def create_volume(self, request: Request) -> Volume:
-        label, region = request.body["label"], request.body["region"]
+    def examine(self) -> list[str]:
+        return []
+
+    def warnings(self, order: Order) -> list[str]:
+        return []
+
+    def requests(self, order: Order) -> list[Request]:
+        volume, node = order.label("volume"), order.label("node")
+        root, folder = self._folder("volume", volume), self._folder("node", node)
+        region = order.offer.region
+        make = {"label": volume, "region": region, "path": str(root)}
+        start = {
+            "label": node,
+            "region": region,
+            "argv": [sys.executable, "-P", "-m", "provision.sshnode", str(folder)],
+            "port": self._port,
+            "volume": str(root),
+            "host_key": "{host_key}",
+            "client_key": "{client_key}",
+            "deadline_s": order.deadline_s,
+        }
+        return [
+            Request("volume", volume, "make folder", make),
+            Request("node", node, "start process", start),
+        ]
+
+    def renewal(self, order: Order) -> Request | None:
+        return None
+
+    def endings(self, order: Order) -> list[str]:
+        return [f"end {order.label('node')}", f"remove {order.label('volume')}"]
+
+    def create(self, request: Request, values: Mapping[str, str]) -> Item:
+        body = fill_holes(request.body, values)
+        if request.kind == "node":
+            return self._start_node(body)
+        label, region = body["label"], body["region"]
         self._make_folder("volume", label, {"region": region})
-        return Volume(label, label, region)
+        return Volume(id=label, label=label, region=region)
 
-    def create_node(self, request: Request) -> Node:
-        body = request.body
+    def finish(self, request: Request, values: Mapping[str, str], timeout_s: float) -> None:
+        raise AssertionError  # there is no such request
+
+    def _start_node(self, body: Mapping[str, Any]) -> Node:
         self._check_port()
         root = Path(body["volume"]) / "data"
         settings = {key: body[key] for key in ("label", "region", "port", "deadline_s")}
         settings |= {"root": str(root), "created_s": time.time()}
-        folder = self._make_folder(
-            "node",
-            body["label"],
-            settings,
-            {
-                "host_key": Path(body["host_key_path"]).read_text(),
-                "authorized_keys": body["client_key"] + "\n",
-            },
-        )
+        files = {"host_key": body["host_key"], "authorized_keys": body["client_key"] + "\n"}
+        folder = self._make_folder("node", body["label"], settings, files)
         with (folder / "node.log").open("wb") as log:
             subprocess.Popen(
                 body["argv"],
@@ -121,29 +140,31 @@ class LocalCloud:
                 stderr=log,
                 start_new_session=True,
             )
-        return Node(body["label"], body["label"], body["region"], "booting")
+        return _describe(body["label"], "booting")
 
-    def wait_node(self, node_id: str, timeout_s: float) -> Node:
+    def wait_node(self, label: str, timeout_s: float) -> Node:
         limit = time.monotonic() + timeout_s
-        folder = self._folder("node", node_id)
+        folder = self._folder("node", label)
         while time.monotonic() < limit:
-            node = self.find_node(node_id)
+            node = self.find_node(label)
             if node is None:
                 raise NodeLost(
-                    f"The local node {node_id} ended before it was ready: {_last_line(folder)}",
+                    f"The local node {label} ended before it was ready: {_last_line(folder)}",
                     fix="segaway doctor checks what a local node needs.",
                 )
             if node.state == "running":
                 return node
             time.sleep(POLL_S)
         raise NodeLost(
-            f"The local node {node_id} was not ready after {timeout_s:.0f} s.",
+            f"The local node {label} was not ready after {timeout_s:.0f} s.",
             fix="segaway down RUN, then repeat the command.",
         )
 
-    def find_volume(self, label: str) -> Volume | None:
-        folder = self._folder("volume", label)
-        return Volume(label, label, REGION) if folder.is_dir() else None
+    def find(self, kind: Kind, label: str) -> Item | None:
+        if kind == "node":
+            return self.find_node(label)
+        folder = self._folder(kind, label)
+        return Volume(id=label, label=label, region=REGION) if folder.is_dir() else None
 
     def find_node(self, label: str) -> Node | None:
         folder = self._folder("node", label)
@@ -151,26 +172,44 @@ class LocalCloud:
         if settings is None or not _is_alive(folder):
             return None
         address = _read(folder / "address.json")
+        node = _describe(label, "booting", deadline_s=settings["deadline_s"])
         if address is None:
-            return Node(label, label, REGION, "booting")
-        return Node(
-            label, label, REGION, "running", "127.0.0.1", address["port"], USER, settings["root"]
+            return node
+        return replace(
+            node,
+            state="running",
+            host="127.0.0.1",
+            port=address["port"],
+            user=USER,
+            root=settings["root"],
         )
 
-    def find_all(self) -> list[Node | Volume]:
-        nodes = [self.find_node(label) for label in self._labels("node")]
-        volumes = [self.find_volume(label) for label in self._labels("volume")]
-        return [item for item in (*nodes, *volumes) if item]
+    def find_all(self) -> list[Item]:
+        kinds: tuple[Kind, ...] = ("node", "volume")
+        found = [self.find(kind, label) for kind in kinds for label in self._labels(kind)]
+        return [item for item in found if item]
 
-    def destroy(self, kind: Kind, resource_id: str) -> None:
-        folder = self._folder(kind, resource_id)
+    def destroy(self, kind: Kind, label: str) -> None:
+        folder = self._folder(kind, label)
         if kind == "node":
-            self._end_node(folder, resource_id)
+            self._end_node(folder, label)
         if folder.exists():
             # Out of sight at once, so that a crash in the middle leaves nothing with a label.
             going = folder.with_name(f".{secrets.token_hex(4)}.gone")
             folder.rename(going)
             shutil.rmtree(going, ignore_errors=True)
+
+    def extend(self, order: Order) -> None:
+        path = self._folder("node", order.label("node")) / "node.json"
+        settings = _read(path)
+        if settings is not None:
+            _write(path, {**settings, "deadline_s": order.deadline_s})
+
+    def admit(self, order: Order) -> bool:
+        return False
+
+    def mark_volume(self, label: str, data: str) -> None:
+        """A folder here costs nothing, and goes with its run."""
 
     def _end_node(self, folder: Path, label: str) -> None:
         from provision.sshnode import end_processes
@@ -245,6 +284,10 @@ class LocalCloud:
 def open_cloud(home: Path, options: Mapping[str, Any]) -> Provider:
     """The local cloud, whose state lies in `home`. `local_port` 0 takes any free port."""
     return LocalCloud(home, int(options.get("local_port", 0)))
+
+
+def _describe(label: str, state: Literal["booting", "running"], **more: Any) -> Node:
+    return Node(id=label, label=label, region=REGION, state=state, **more)
 
 
 def _make_environment(label: str, root: Path) -> dict[str, str]:

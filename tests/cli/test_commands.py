@@ -16,6 +16,7 @@ from cli.config import Settings, load_settings
 from cli.errors import ConfigError
 from cli.main import list_commands, read_summary
 from cli.template import make_template
+from provision.base import make_label
 from provision.sshnode import find_processes
 from tests.conftest import TINY, Laptop
 from tests.docs import pages
@@ -144,7 +145,7 @@ def test_the_shell_completes_commands_runs_and_datasets(laptop: Laptop, skies: P
     (laptop.folder / "clouds.tar").touch()
     (laptop.folder / "notes.txt").touch()
     assert complete(laptop, "segaway run ").split() == ["clouds.tar"]
-    assert complete(laptop, "segaway run --on ").split() == ["local"]
+    assert complete(laptop, "segaway run --on ").split() == ["linode", "local"]
     laptop.good("extract", skies, "--to", "raw")
     laptop.good("separate", "raw", "--to", "data")
     run = laptop.good("provision", "--dataset", "data")["run"]
@@ -168,7 +169,7 @@ def test_runs_and_labels_fit_every_cloud() -> None:
     for name in ("VOC 2012, all of it -- really", "ü", "", "-a-", "x" * 99):
         run = session.make_run_id(name)
         for kind in ("node", "volume"):
-            label = session.make_label(run, kind)
+            label = make_label(run, kind)
             assert re.fullmatch(r"[a-z](?:(?!--)[a-z0-9-]){2,31}", label)
 
 

@@ -148,7 +148,7 @@ def test_a_command_finds_a_node_that_moved_while_nobody_watched(
 def test_results_come_home_while_training_goes_on(bed_laptop: BedLaptop, dataset: Path) -> None:
     process, results = start(bed_laptop, dataset, "--epochs", "1000", *LONG[2:])
     for name in ("checkpoints/last.pt", "checkpoints/best.pt", "metrics.csv", "samples"):
-        wait_until((results / name).exists)
+        wait_until((results / name).exists, 180)
     assert process.poll() is None
     assert len(hash_weights(results)) == 64  # it is whole: torch reads it
     first = (results / "metrics.csv").read_bytes()

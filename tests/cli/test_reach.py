@@ -345,7 +345,7 @@ def test_the_commands_of_the_page_exist() -> None:
     docs = Path(__file__).parent.parent.parent / "docs"
     text, known = (docs / "reach.md").read_text(), (docs / "commands.md").read_text()
     named = set(re.findall(r"segaway ([a-z-]+)", text))
-    assert named == {"ssh", "ssh-config", "tensorboard", "down"}
+    assert named == {"attach", "ssh", "ssh-config", "tensorboard", "down"}
     assert named <= set(list_commands())
     ours = re.findall(r"(?:segaway [a-z-]+|`)(?: RUN)? ?(--[a-z-]+)", text)
     assert set(ours) == {"--install", "--port", "--no-browser", "--json"}

@@ -67,12 +67,29 @@ def take_number(owner: Path, wanted: int | None = None) -> int:
         return number
 
 
+@contextlib.contextmanager
+def hold_bridge(owner: Path) -> Iterator[str]:
+    """The laptop's side is there, also while there is no node: its address, as the nodes see it."""
+    number = take_number(owner)
+    with lock_machine():
+        _make_bridge()
+    try:
+        yield GATEWAY
+    finally:
+        free_number(number)
+        drop_bridge()
+
+
+def _make_bridge() -> None:
+    if not Path(f"/sys/class/net/{BRIDGE}").exists():
+        ip(f"link add {BRIDGE} type bridge", f"addr add {GATEWAY}/{PREFIX} dev {BRIDGE}")
+        ip(f"link set {BRIDGE} up")
+
+
 def make_link(number: int) -> None:
     """The namespace, joined to the bridge."""
     with lock_machine():
-        if not Path(f"/sys/class/net/{BRIDGE}").exists():
-            ip(f"link add {BRIDGE} type bridge", f"addr add {GATEWAY}/{PREFIX} dev {BRIDGE}")
-            ip(f"link set {BRIDGE} up")
+        _make_bridge()
     space, near = name_space(number), name_near(number)
     mac = f"02:5e:9a:00:{number // 256:02x}:{number % 256:02x}"
     ip(f"netns add {space}")

@@ -2,16 +2,15 @@
 
 import json
 import signal
-import time
 from pathlib import Path
 
 import pytest
 
-from provision.base import CloudError, NodeSpec, VolumeSpec
-from remote.keys import ensure_key
+from provision.base import CloudError
 from tests.conftest import TINY, BedLaptop, wait_until
 from tests.fakes.bed import Bed
-from tests.fakes.clouds.netns import REGION, VOLUME_MIB, NetnsCloud
+from tests.fakes.clouds.netns import VOLUME_MIB, NetnsCloud
+from tests.fakes.orders import create, make_order
 
 NODE, VOLUME = "segaway-x-node", "segaway-x-vol"
 LEAN = (*TINY, "--engine", "process")
@@ -22,17 +21,9 @@ def cloud(bed: Bed, tmp_path: Path) -> NetnsCloud:
     """The cloud with a running node."""
     cloud = NetnsCloud(tmp_path)
     cloud.bed = bed
-    cloud.create_volume(cloud.volume_request(VolumeSpec(VOLUME, REGION, 10)))
-    rent(cloud, tmp_path)
-    return cloud
-
-
-def rent(cloud: NetnsCloud, folder: Path) -> None:
-    host_key, client_key = ensure_key(folder / "host_key"), ensure_key(folder / "client_key")
-    deadline_s = time.time() + 600
-    spec = NodeSpec(NODE, REGION, "bed-1", VOLUME, host_key.path, client_key.public, deadline_s)
-    cloud.create_node(cloud.node_request(spec))
+    create(cloud, make_order(cloud, "x"), tmp_path)
     cloud.wait_node(NODE, 30)
+    return cloud
 
 
 def test_a_cloud_that_is_down_answers_nothing(cloud: NetnsCloud) -> None:
@@ -61,7 +52,8 @@ def test_a_node_that_was_taken_away_is_gone_and_can_be_rented_again(
     cloud.bed.open_node(NODE).kill()
     assert cloud.find_node(NODE) is None
     assert [item.label for item in cloud.find_all()] == [VOLUME]
-    rent(cloud, tmp_path)
+    create(cloud, make_order(cloud, "x"), tmp_path, "node")
+    cloud.wait_node(NODE, 30)
     found = cloud.find_node(NODE)
     assert found
     assert found.device.endswith(VOLUME)
@@ -78,10 +70,10 @@ def test_a_volume_is_destroyed_after_its_node_and_not_before(cloud: NetnsCloud) 
 def test_a_volume_is_as_small_as_a_test_wants_it(
     cloud: NetnsCloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    spec = VolumeSpec("small", REGION, 10)
-    assert cloud.volume_request(spec).body["size_mib"] == 10240
+    order = make_order(cloud, "small")
+    assert cloud.requests(order)[0].body["size_mib"] == 10240
     monkeypatch.setenv(VOLUME_MIB, "64")
-    assert cloud.volume_request(spec).body["size_mib"] == 64
+    assert cloud.requests(order)[0].body["size_mib"] == 64
 
 
 def test_a_laptop_rents_a_node_finds_it_and_leaves_nothing(

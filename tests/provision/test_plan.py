@@ -7,9 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from provision.base import Offer, PlanError
-from provision.plan import TEARDOWN_S, make_plan
+from provision.plan import TEARDOWN_S, Choice, Wishes, make_choices
 
 OFFER = Offer("moon", "crater", "big", 1, 8, 32.0, 0.52, 0.00015, True)
+
+
+def choose(offers: list[Offer], data_bytes: int, cap: float | None, hours: float) -> Choice:
+    return make_choices(offers, data_bytes, Wishes(hours, cap))[0]
 
 
 @given(
@@ -23,7 +27,7 @@ def test_the_bill_never_exceeds_the_cap(
 ) -> None:
     offer = replace(OFFER, usd_per_hour=usd)
     try:
-        plan = make_plan([offer], 10**9, cap, hours)
+        plan = choose([offer], 10**9, cap, hours)
     except PlanError:
         assert cap < usd + 0.00015 * 20
         return
@@ -38,24 +42,24 @@ def test_the_cheapest_available_priced_offer_is_taken() -> None:
         replace(OFFER, plan="unknown", usd_per_hour=None),
         replace(OFFER, plan="mid", usd_per_hour=0.3),
     ]
-    assert make_plan(offers, 0, None, 1).offer.plan == "mid"
+    assert choose(offers, 0, None, 1).offer.plan == "mid"
 
 
 def test_an_unknown_price_is_refused() -> None:
     with pytest.raises(PlanError, match="price of big is unknown"):
-        make_plan([replace(OFFER, usd_per_hour=None)], 0, None, 1)
+        choose([replace(OFFER, usd_per_hour=None)], 0, None, 1)
 
 
 def test_no_offer_is_said() -> None:
     with pytest.raises(PlanError, match="offers no node now"):
-        make_plan([replace(OFFER, available=False)], 0, None, 1)
+        choose([replace(OFFER, available=False)], 0, None, 1)
 
 
 def test_a_cap_below_the_first_hour_is_refused() -> None:
     with pytest.raises(PlanError, match=r"--max-cost 0\.1 USD is below the first hour") as caught:
-        make_plan([OFFER], 0, 0.1, 1)
+        choose([OFFER], 0, 0.1, 1)
     assert "--max-cost 0.53" in caught.value.fix
 
 
 def test_the_volume_has_room_for_the_data() -> None:
-    assert make_plan([OFFER], 30 * 2**30, None, 1).volume_gib == 64
+    assert choose([OFFER], 30 * 2**30, None, 1).volume_gib == 64

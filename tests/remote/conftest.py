@@ -1,16 +1,15 @@
 """A node of the local cloud, for the tests of what stands on a `Host`."""
 
 import os
-import time
 from collections.abc import Iterator
 
 import pytest
 
-from provision.base import NodeSpec, VolumeSpec
 from provision.clouds.local import LocalCloud
 from remote.calls import install_agent
 from remote.host import Address, Host
 from remote.keys import ensure_key
+from tests.fakes.orders import create, make_order
 
 
 @pytest.fixture(scope="module")
@@ -19,21 +18,13 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Address, st
     folder = tmp_path_factory.mktemp("node")
     host_key, client_key = ensure_key(folder / "host_key"), ensure_key(folder / "client_key")
     cloud = LocalCloud(folder, 0)
-    cloud.create_volume(cloud.volume_request(VolumeSpec("vol", "this-machine", 10)))
-    spec = NodeSpec(
-        # Its end is the end of all that has its name: no other worker's node may have it.
-        f"segaway-remote-{os.getpid()}-node",
-        "this-machine",
-        "process",
-        "vol",
-        host_key.path,
-        client_key.public,
-        time.time() + 3600,
-    )
-    made = cloud.wait_node(cloud.create_node(cloud.node_request(spec)).id, 30)
+    # Its end is the end of all that has its name: no other worker's node may have it.
+    order = make_order(cloud, f"remote-{os.getpid()}", seconds=3600)
+    create(cloud, order, folder)
+    made = cloud.wait_node(order.label("node"), 30)
     yield Address(made.host, made.port, made.user, host_key.public, client_key.path), made.root
-    cloud.destroy("node", made.id)
-    cloud.destroy("volume", "vol")
+    for item in cloud.find_all():
+        cloud.destroy(item.kind, item.label)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ of that size, whatever was asked for.
 
 import contextlib
 import os
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,16 +17,17 @@ import psutil
 
 from provision.base import (
     CloudError,
+    Item,
     Kind,
     LabelTaken,
     Node,
     NodeLost,
-    NodeSpec,
     Offer,
+    Order,
     Provider,
     Request,
     Volume,
-    VolumeSpec,
+    fill_holes,
 )
 from tests.fakes.bed import Bed
 from tests.fakes.nodes import PORT, BedNode
@@ -51,6 +53,7 @@ class NetnsCloud:
     """A bed in segaway's home, behind an API that can be down. Ids are labels."""
 
     name = NAME
+    keeps_volumes = False
 
     def __init__(self, home: Path) -> None:
         self.bed = Bed(find_folder(home))
@@ -71,78 +74,108 @@ class NetnsCloud:
                 )
             ]
 
-    def volume_request(self, spec: VolumeSpec) -> Request:
-        size_mib = int(os.environ.get(VOLUME_MIB, spec.size_gib * 1024))
-        body = {"label": spec.label, "region": spec.region, "size_mib": size_mib}
-        return Request("make volume", body)
+    def account(self) -> str:
+        return ""
 
-    def node_request(self, spec: NodeSpec) -> Request:
-        return Request(
-            "start node",
-            {
-                "label": spec.label,
-                "region": spec.region,
-                "plan": spec.plan,
-                "volume": spec.volume_label,
-                "host_key_path": str(spec.host_key_path),
-                "client_key": spec.client_key,
-                "deadline_s": spec.deadline_s,
-            },
-        )
+    def obstacles(self) -> list[str]:
+        return []
 
-    def create_volume(self, request: Request) -> Volume:
-        label = request.body["label"]
-        with self._call():
-            self.bed.create_volume(label, request.body["size_mib"])
-        return Volume(label, label, REGION)
+    def examine(self) -> list[str]:
+        return []
 
-    def create_node(self, request: Request) -> Node:
-        body = request.body
-        with self._call():
+    def warnings(self, order: Order) -> list[str]:
+        return []
+
+    def requests(self, order: Order) -> list[Request]:
+        volume, node = order.label("volume"), order.label("node")
+        size_mib = int(os.environ.get(VOLUME_MIB, order.volume_gib * 1024))
+        start = {
+            "label": node,
+            "plan": order.offer.plan,
+            "volume": volume,
+            "host_key": "{host_key}",
+            "client_key": "{client_key}",
+            "deadline_s": order.deadline_s,
+        }
+        return [
+            Request("volume", volume, "make volume", {"label": volume, "size_mib": size_mib}),
+            Request("node", node, "start node", start),
+        ]
+
+    def renewal(self, order: Order) -> Request | None:
+        return None
+
+    def endings(self, order: Order) -> list[str]:
+        return [f"end {order.label('node')}", f"remove {order.label('volume')}"]
+
+    def create(self, request: Request, values: Mapping[str, str]) -> Item:
+        body = fill_holes(request.body, values)
+        if request.kind == "volume":
+            with self._call():
+                self.bed.create_volume(request.label, body["size_mib"])
+            return Volume(id=request.label, label=request.label, region=REGION)
+        with self._call(), tempfile.NamedTemporaryFile("w") as key:
+            key.write(body["host_key"])
+            key.flush()
             self.bed.start_node(
-                body["label"],
-                Path(body["host_key_path"]),
+                request.label,
+                Path(key.name),
                 body["client_key"],
                 body["volume"],
                 body["deadline_s"],
             )
-        return Node(body["label"], body["label"], REGION, "booting")
+        return _describe(self.bed.open_node(request.label))
 
-    def wait_node(self, node_id: str, timeout_s: float) -> Node:
+    def finish(self, request: Request, values: Mapping[str, str], timeout_s: float) -> None:
+        raise AssertionError  # there is no such request
+
+    def wait_node(self, label: str, timeout_s: float) -> Node:
         limit = time.monotonic() + timeout_s
         while True:
-            node = self.find_node(node_id)
+            node = self.find_node(label)
             if node is None:
-                raise NodeLost(f"The node {node_id} is gone.", fix="segaway down RUN")
-            if node.state == "running" and self.bed.open_node(node_id).is_up():
+                raise NodeLost(f"The node {label} is gone.", fix="segaway down RUN")
+            if node.state == "running" and self.bed.open_node(label).is_up():
                 return node
             if time.monotonic() > limit:
                 raise NodeLost(
-                    f"The node {node_id} was not ready after {timeout_s:.0f} s.",
+                    f"The node {label} was not ready after {timeout_s:.0f} s.",
                     fix="segaway down RUN, then repeat the command.",
                 )
             time.sleep(POLL_S)
 
-    def find_volume(self, label: str) -> Volume | None:
+    def find(self, kind: Kind, label: str) -> Item | None:
+        if kind == "node":
+            return self.find_node(label)
         with self._call():
-            return Volume(label, label, REGION) if self.bed.find_volume(label) else None
+            return _describe_volume(label) if self.bed.find_volume(label) else None
 
     def find_node(self, label: str) -> Node | None:
         with self._call():
             node = self.bed.find_node(label)
             return _describe(node) if node else None
 
-    def find_all(self) -> list[Node | Volume]:
+    def find_all(self) -> list[Item]:
         with self._call():
             nodes = [_describe(node) for node in self.bed.nodes()]
-            return [*nodes, *(Volume(label, label, REGION) for label in self.bed.volumes())]
+            return [*nodes, *(_describe_volume(label) for label in self.bed.volumes())]
 
-    def destroy(self, kind: Kind, resource_id: str) -> None:
+    def destroy(self, kind: Kind, label: str) -> None:
         with self._call():
             if kind == "node":
-                self.bed.destroy_node(resource_id)
+                self.bed.destroy_node(label)
             else:
-                self.bed.destroy_volume(resource_id)
+                self.bed.destroy_volume(label)
+
+    def extend(self, order: Order) -> None:
+        with self._call():
+            self.bed.open_node(order.label("node")).set_deadline(order.deadline_s)
+
+    def admit(self, order: Order) -> bool:
+        return False
+
+    def mark_volume(self, label: str, data: str) -> None:
+        """They go with their runs."""
 
     def set_api(self, up: bool) -> None:
         """Whether the cloud answers, whoever asks."""
@@ -169,9 +202,22 @@ class NetnsCloud:
 
 def _describe(node: BedNode) -> Node:
     label = node.label
+    common: dict[str, Any] = {"id": label, "label": label, "region": REGION}
     if not node.is_booted():
-        return Node(label, label, REGION, "booting")
-    return Node(label, label, REGION, "running", node.address, PORT, USER, ROOT, node.device)
+        return Node(state="booting", **common)
+    return Node(
+        state="running",
+        host=node.address,
+        port=PORT,
+        user=USER,
+        root=ROOT,
+        device=node.device,
+        **common,
+    )
+
+
+def _describe_volume(label: str) -> Volume:
+    return Volume(id=label, label=label, region=REGION)
 
 
 def open_cloud(home: Path, options: Mapping[str, Any]) -> Provider:

@@ -28,7 +28,7 @@ def get_account(call: Call) -> Any:
         **{"balance": 0.0, "balance_uninvoiced": 0.0, "billing_source": "linode"},
         **{"active_since": "2024-01-01T00:00:00", "active_promotions": [], "capabilities": []},
         "credit_card": {"expiry": None, "last_four": None},
-        "euuid": "E1AF5EEC-526F-487D-B317EBEB34C87D71",
+        "euuid": call.state.options.euuid,
     }
 
 

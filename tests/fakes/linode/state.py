@@ -36,6 +36,7 @@ class Options:
     reuse_addresses: bool = False  # a new instance has the address of the last deleted one
     event_lag_s: float = 0.0  # how long after it happened an event is listed
     username: str = "segaway-tests"
+    euuid: str = "E1AF5EEC-526F-487D-B317EBEB34C87D71"  # the account's own name
 
 
 @dataclass

@@ -1,0 +1,1 @@
+"""What the cloud `provision.clouds.linode` is made of."""
