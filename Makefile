@@ -6,13 +6,17 @@ LAPTOP := .venv-laptop
 BIN := $(VENV)/bin
 WORKERS ?= 3
 
-.PHONY: demo test check format system clean
+.PHONY: demo test leaks check format system clean
 
 demo: $(VENV)/ready
 	$(BIN)/segaway demo
 
 test: system $(VENV)/ready $(LAPTOP)/ready
 	$(BIN)/pytest -n $(WORKERS) --dist worksteal --durations 25
+
+# What is left billing when anything goes wrong at any call of a run.
+leaks: $(VENV)/ready
+	$(BIN)/python -m tests.bench.leaks --workers $(WORKERS)
 
 check: $(VENV)/ready
 	$(BIN)/ruff check .
