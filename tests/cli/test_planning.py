@@ -31,6 +31,7 @@ def make_cloud(*items: Item) -> Provider:
         Provider,
         SimpleNamespace(
             name="moon",
+            account=str,
             keeps_volumes=True,
             find_all=lambda: list(items),
             offers=lambda: OFFERS,
