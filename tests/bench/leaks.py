@@ -49,7 +49,8 @@ CREATES = ("no-capacity", "limit", "duplicate-label", "never-boots")
 KILLS = ("before", "sent", "replied")
 RECOVERIES = ("resume", "down", "sweep")
 LATER_S = 48 * 3600.0
-SLOW_S, READ_TIMEOUT_S = 0.4, 0.2
+# What is slow is done after it was given up, and long before the run is over, as in life.
+SLOW_S, READ_TIMEOUT_S = 0.25, 0.2
 
 
 @dataclass(frozen=True)
