@@ -244,17 +244,19 @@ def give_back(session: Session, keep_volume: bool = False) -> None:
         for resource in left:
             if resource.kind != kind:
                 continue
-            volume = cloud.find(kind, resource.label) if kind == "volume" else None
-            if keep_volume and isinstance(volume, Volume):
+            if kind == "volume" and keep_volume:
+                # Also where it is not listed just now: it is not to be destroyed for that.
                 session.ledger.mark_kept(resource)
-                _announce_kept(session, volume)
+                _announce_kept(session, cloud.find(kind, resource.label))
             else:
                 _destroy(session, cloud, resource)
     for name in KEYS:
         remove_key(session.folder / name)
 
 
-def _announce_kept(session: Session, volume: Volume) -> None:
+def _announce_kept(session: Session, volume: Item | None) -> None:
+    if not isinstance(volume, Volume):
+        return
     usd = volume.usd_per_month
     price = "an unknown price" if usd is None else f"{usd:.2f} USD"
     session.console.say(

@@ -47,6 +47,7 @@ TOKEN_SLACK_S = 6 * 3600.0
 CREATE_ATTEMPTS = 4
 FIRST_POLL_S, LONGEST_POLL_S = 0.2, 3.0
 GONE_TIMEOUT_S = 300.0
+LISTED_TIMEOUT_S = 30.0
 # Nodes last: one that is made while we list is seen with what was made for it before.
 PATHS: dict[Kind, str] = {
     "volume": "/volumes",
@@ -258,9 +259,18 @@ class LinodeCloud:
         return True
 
     def mark_volume(self, label: str, data: str) -> None:
-        raw = self._find_raw("volume", label)
-        mark = f"data:{data[:16]}"
-        if raw and self._may_tag and mark not in raw["tags"]:
+        if not self._may_tag:
+            return
+        mark, found = f"data:{data[:16]}", []
+
+        def is_listed() -> bool:
+            found[:] = [raw] if (raw := self._find_raw("volume", label)) else []
+            return bool(found)
+
+        # It is there: a list that leaves it out was changing while it was made.
+        self._wait(is_listed, LISTED_TIMEOUT_S, f"The volume {label} is not listed")
+        raw = found[0]
+        if mark not in raw["tags"]:
             self._client.put(f"/volumes/{raw['id']}", {"tags": [*raw["tags"], mark]})
 
     @cached_property

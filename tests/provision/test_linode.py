@@ -581,3 +581,16 @@ def test_a_volume_that_another_node_took_is_not_fought_for(
 def test_a_node_that_is_gone_is_not_waited_for(cloud: LinodeCloud) -> None:
     with pytest.raises(NodeLost, match="The node segaway-nobody-node is gone"):
         cloud.wait_node("segaway-nobody-node", 5)
+
+
+def test_a_volume_that_a_list_leaves_out_for_once_is_marked_all_the_same(
+    open_account: Open, tmp_path: Path
+) -> None:
+    cloud, emulator = open_account()
+    order = order_one(cloud)
+    create(cloud, order, tmp_path, "volume")
+    emulator.inject({"method": "GET", "path": "/volumes$", "kind": "shifting-pages"})
+    cloud.mark_volume(order.volume_label, "0123456789abcdef")
+    volume = cloud.find("volume", order.volume_label)
+    assert isinstance(volume, Volume)
+    assert volume.data == "0123456789abcdef"
