@@ -261,7 +261,8 @@ class LinodeCloud:
     def mark_volume(self, label: str, data: str) -> None:
         if not self._may_tag:
             return
-        mark, found = f"data:{data[:16]}", []
+        mark = f"data:{data[:16]}"
+        found: list[Raw] = []
 
         def is_listed() -> bool:
             found[:] = [raw] if (raw := self._find_raw("volume", label)) else []
