@@ -74,11 +74,14 @@ class _Forwarder(ThreadingTCPServer):
                 _join(connection, channel)
             finally:
                 self._open.discard(channel)
-                channel.close()
+                with contextlib.suppress(OSError, EOFError):
+                    channel.close()
 
     def end_connections(self) -> None:
         for channel in list(self._open):
-            channel.close()
+            # Its link may be gone: then it is closed already.
+            with contextlib.suppress(OSError, EOFError):
+                channel.close()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Nothing: a browser that goes away in the middle is no news."""

@@ -5,13 +5,11 @@ docs/decisions/linode.md. Labels are unique in an account: they are how a create
 lost is found again.
 """
 
-import base64
 import time
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from provision.base import (
     LABEL_PREFIX,
@@ -36,14 +34,10 @@ from provision.linode.address import find_own_network
 from provision.linode.catalogue import find_generation, find_image, list_offers
 from provision.linode.client import Client
 from provision.linode.credentials import Credentials, find_credentials
-from provision.linode.items import ROOT
-from provision.userdata import Guard, build_user_data, fill_user_data
 
 NAME = "linode"
 NEEDED_SCOPES = ("linodes:read_write", "volumes:read_write", "firewall:read_write")
 MINT_SCOPE = "account:read_write"
-# The guard is still at work for a while when its deadline has come.
-TOKEN_SLACK_S = 6 * 3600.0
 CREATE_ATTEMPTS = 4
 FIRST_POLL_S, LONGEST_POLL_S = 0.2, 3.0
 GONE_TIMEOUT_S = 300.0
@@ -140,7 +134,9 @@ class LinodeCloud:
                 fix="Run again: the data is sent to a new one.",
             )
         assert request.kind
-        return self._describe(request.kind, self._create(request, _fill_body(request, values)))
+        return self._describe(
+            request.kind, self._create(request, bodies.fill_body(request.body, values))
+        )
 
     def _create(self, request: Request, body: Raw) -> Raw:
         """Send it until it is there; look for it whenever nobody knows whether it was done."""
@@ -314,29 +310,12 @@ class LinodeCloud:
         return list((self._client.get(f"/regions/{region}") or {}).get("capabilities", []))
 
     def _token_request(self, order: Order) -> Request:
-        until = datetime.fromtimestamp(order.deadline_s + TOKEN_SLACK_S, UTC)
-        body = bodies.make_token(order, until.strftime("%Y-%m-%dT%H:%M:%S"))
-        return _post("token", order.label("token"), body)
+        return _post("token", order.label("token"), bodies.make_token(order))
 
     def _node_body(self, order: Order) -> Raw:
         image, has_driver = self._image
-        guard = Guard(
-            run=order.run,
-            label=order.label("node"),
-            api_url=self._client.credentials.url,
-            deadline_s=order.deadline_s,
-            idle_s=order.idle_s,
-            root=ROOT,
-        )
-        user_data = build_user_data(
-            guard,
-            host_key="{host_key}",
-            host_key_public="{host_key_public}",
-            client_key="{client_key}",
-            token="{token}" if self._may_mint else "",
-            gpus=order.offer.gpus,
-            has_driver=has_driver,
-        )
+        api_url = self._client.credentials.url
+        user_data = bodies.make_user_data(order, api_url, has_driver, self._may_mint)
         return bodies.make_node(order, image, self._generation, user_data, self._may_tag)
 
     def _find_raw(self, kind: Kind, label: str) -> Raw | None:
@@ -399,7 +378,10 @@ class LinodeCloud:
         limit, pause_s = self._clock() + timeout_s, FIRST_POLL_S
         while not is_so():
             if self._clock() > limit:
-                _give_up(what, timeout_s)
+                raise CloudError(
+                    f"{what} after {timeout_s:.0f} s.",
+                    fix="Repeat the command; segaway runs --all shows it.",
+                )
             self._sleep(pause_s)
             pause_s = min(1.5 * pause_s, LONGEST_POLL_S)
 
@@ -416,20 +398,3 @@ def _open(credentials: Credentials) -> LinodeCloud:
 
 def _post(kind: Kind, label: str, body: Raw) -> Request:
     return Request(kind, label, f"POST {PATHS[kind]}", body)
-
-
-def _fill_body(request: Request, values: Mapping[str, str]) -> Raw:
-    """The request's body as it is sent: no hole in it, and the user data encoded."""
-    body = dict(request.body)
-    metadata = body.pop("metadata", None)
-    filled: Raw = fill_holes(body, values)
-    if metadata:
-        text = fill_user_data(metadata["user_data"], values)
-        filled["metadata"] = {"user_data": base64.b64encode(text.encode()).decode()}
-    return filled
-
-
-def _give_up(what: str, timeout_s: float) -> NoReturn:
-    raise CloudError(
-        f"{what} after {timeout_s:.0f} s.", fix="Repeat the command; segaway runs --all shows it."
-    )

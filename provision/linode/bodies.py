@@ -1,13 +1,20 @@
 """The literal bodies of what is sent. Pure."""
 
+import base64
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
-from provision.base import Order, stamp
+from provision.base import Order, fill_holes, stamp
+from provision.userdata import Guard, build_user_data, fill_user_data
 
 Body = dict[str, Any]
 TAG = "segaway"
 TOKEN_SCOPES = "linodes:read_write"
 SWAP_MIB = 512
+ROOT = "/mnt/segaway"
+# The guard is still at work for a while when its deadline has come.
+TOKEN_SLACK_S = 6 * 3600.0
 
 
 def tag_run(order: Order) -> list[str]:
@@ -58,9 +65,32 @@ def make_rules(networks: list[str]) -> Body:
     }
 
 
-def make_token(order: Order, expiry: str) -> Body:
+def make_token(order: Order) -> Body:
     """A token that may do nothing but with nodes, and not for long."""
+    until = datetime.fromtimestamp(order.deadline_s + TOKEN_SLACK_S, UTC)
+    expiry = until.strftime("%Y-%m-%dT%H:%M:%S")
     return {"label": order.label("token"), "scopes": TOKEN_SCOPES, "expiry": expiry}
+
+
+def make_user_data(order: Order, api_url: str, has_driver: bool, has_token: bool) -> str:
+    """What the node does when it boots, as text with holes for what only the run knows."""
+    guard = Guard(
+        run=order.run,
+        label=order.label("node"),
+        api_url=api_url,
+        deadline_s=order.deadline_s,
+        idle_s=order.idle_s,
+        root=ROOT,
+    )
+    return build_user_data(
+        guard,
+        host_key="{host_key}",
+        host_key_public="{host_key_public}",
+        client_key="{client_key}",
+        token="{token}" if has_token else "",
+        gpus=order.offer.gpus,
+        has_driver=has_driver,
+    )
 
 
 def make_node(order: Order, image: str, generation: str, user_data: str, may_tag: bool) -> Body:
@@ -90,3 +120,13 @@ def make_node(order: Order, image: str, generation: str, user_data: str, may_tag
 
 def make_attachment() -> Body:
     return {"linode_id": "{node}", "persist_across_boots": True}
+
+
+def fill_body(body: Mapping[str, Any], values: Mapping[str, str]) -> Body:
+    """The body as it is sent: no hole in it, and the user data encoded."""
+    rest = {key: value for key, value in body.items() if key != "metadata"}
+    filled: Body = fill_holes(rest, values)
+    if metadata := body.get("metadata"):
+        text = fill_user_data(metadata["user_data"], values)
+        filled["metadata"] = {"user_data": base64.b64encode(text.encode()).decode()}
+    return filled

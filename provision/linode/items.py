@@ -4,11 +4,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from provision.base import LABEL_PREFIX, Item, Node, Token, Volume, read_run, read_stamp
-from provision.linode.bodies import TAG
+from provision.linode.bodies import ROOT, TAG
 from provision.linode.catalogue import find_price
 from provision.userdata import READY
 
-ROOT, USER, PORT = "/mnt/segaway", "root", 22
+USER, PORT = "root", 22
 GUARD = "python3 /etc/segaway/guard.py"
 IS_INSTALLED, HAS_DRIVER = f"test -e {READY}", "nvidia-smi"
 # A guard that could not be armed must be known of before anything is entrusted to its node.
