@@ -232,7 +232,12 @@ class Node:
         self.clock[1] += seconds  # type: ignore[operator]
 
     def call(self, *argv: str) -> int | str:
-        return guard.main(list(argv))
+        mask = os.umask(0o022)
+        try:
+            return guard.main(list(argv))
+        finally:
+            # It is a process of its own on a node; here others come after it.
+            os.umask(mask)
 
     def tick(self) -> None:
         assert self.call("tick") == 0
