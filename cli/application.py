@@ -9,11 +9,12 @@ from cli import flow
 from cli.config import Settings, find_home
 from cli.console import Console
 from cli.errors import ConfigError
-from cli.launch import check_model, conclude, open_run
+from cli.launch import conclude, open_run
 from cli.planning import Plan
 from cli.preparation import describe_preparation, plan_preparation, prepare_dataset
 from cli.preview import plan_dry, preview_run, show_preview
 from cli.session import make_run_id, open_ledger
+from cli.training import check_training
 from provision.base import PlanError
 from provision.clouds import open_cloud
 from provision.plan import HOUR_S
@@ -27,7 +28,7 @@ def show_plan(source: Path | None, settings: Settings, console: Console, name: s
     if source is None:
         raise ConfigError("Give a DATASET.", fix="segaway plan --help")
     home = find_home()
-    check_model(settings.model)
+    check_training(settings)
     preparation = plan_preparation(source, settings, home)
     if not console.as_json:
         return show_preview(preview_run(preparation, settings, home, name), console)
@@ -56,6 +57,7 @@ def apply_plan(path: Path, console: Console, detach: bool, dry_run: bool) -> Non
         PlanError: the plan is too old, or was applied already.
     """
     source, settings, made = read_plan(path)
+    check_training(settings)
     _refuse_stale(made, settings)
     if dry_run:
         console.say("Dry run: nothing is done.")

@@ -41,13 +41,6 @@ def list_cloud_names() -> list[str]:
     return list_clouds()
 
 
-def list_model_names() -> list[str]:
-    """The model families."""
-    from train.config import list_models
-
-    return list_models()
-
-
 def list_engine_names() -> list[str]:
     """The engines."""
     from remote.engines import list_engines

@@ -2,39 +2,62 @@
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import platformdirs
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from cli.errors import ConfigError
+from train.config import LENGTHS, TrainConfig
+from train.errors import TrainError
+from train.waggle import translate_config_list
 
 FILE = "segaway.toml"
 SCHEMA = "segaway.schema.json"
 PREFIX = "SEGAWAY_"
+TABLE = "train"
+OURS = ("dataset", "output")
+"""What of the trainer's config segaway alone knows."""
+SECRET = "status_url"
+"""The one setting that may hold a secret: `${NAME}` in it is NAME of the environment."""
 # These are no settings: where the state lies, how errors are shown, shell completion's own.
 OTHER_VARIABLES = ("SEGAWAY_HOME", "SEGAWAY_DEBUG", "SEGAWAY_NODE")
 
 
 class Settings(BaseModel):
-    """What a person may set, by the same name in the file, the environment and as a flag."""
+    """What a person may set, by the same name in the file, the environment and as a flag.
+
+    What the trainer alone knows is in the table `train`: KEY there, `--set KEY=VALUE` as a flag,
+    `SEGAWAY_TRAIN__KEY` in the environment.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, title=FILE)
 
     on: str = Field("local", description="Cloud that the node is rented from.")
-    model: str = Field("resunet", description="Model family.")
+    model: str = Field(
+        "resunet", description="Model: resunet, fcn_resnet101, unet/resnet34 and others like it."
+    )
     epochs: Annotated[int, Field(ge=1)] | None = Field(
-        None, description="Passes over the train list; 20 where minutes are not given either."
+        None, description="Passes over the train list; 20 where minutes or steps are not given."
     )
     minutes: Annotated[float, Field(gt=0)] | None = Field(
         None, description="Training time instead of epochs."
     )
+    steps: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="Optimiser steps instead of epochs."
+    )
     crop: int = Field(256, ge=32, le=4096, description="Side of the square training crop, px.")
-    batch: int = Field(8, ge=1, description="Images per optimiser step.")
+    batch: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+        8, description="Images per optimiser step; auto: as many as the memory holds."
+    )
     seed: int = Field(0, ge=0, lt=2**32, description="Seed of weights, order and augmentation.")
+    loss: str = Field(
+        "log_jaccard", description="A loss, or a sum of weighted ones: 1.0*dice+0.8*bce."
+    )
+    lr: float = Field(5e-3, gt=0, description="Peak learning rate.")
     device: Literal["auto", "cuda", "cpu"] = Field(
         "auto", description="What the trainer computes on; auto: the GPU where one is rented."
     )
@@ -105,6 +128,12 @@ class Settings(BaseModel):
     local_port: int = Field(
         0, ge=0, le=65535, description="Loopback port of the local cloud's node; 0: any free one."
     )
+    config_list: Path | None = Field(
+        None, description="Waggle's config.list, whose settings hold where none are given here."
+    )
+    train: dict[str, Any] = Field(
+        default_factory=dict, description="The trainer's other settings (docs/training.md)."
+    )
 
     @property
     def admitted(self) -> tuple[str, ...]:
@@ -129,6 +158,8 @@ def load_settings(
         ConfigError: an unknown key or a value out of range, with its place.
     """
     given = {key: value for key, value in (flags or {}).items() if value is not None}
+    if words := given.pop("set", ()):
+        given[TABLE] = read_words(words)
     layers = [
         ("segaway.toml", _read_file(folder or Path.cwd())),
         ("the environment", _read_environment(environ)),
@@ -136,13 +167,42 @@ def load_settings(
     ]
     merged: dict[str, Any] = {}
     for place, layer in layers:
-        _check(place, layer)
-        # Each is the other's alternative: giving one takes the other back.
-        for one, other in (("epochs", "minutes"), ("minutes", "epochs")):
-            if one in layer:
-                merged.pop(other, None)
-        merged |= layer
+        checked = _check(place, layer)
+        if "config_list" in checked:
+            merged = _merge(merged, _translate(Path(checked["config_list"])))
+        merged = _merge(merged, checked)
     return Settings.model_validate(merged)
+
+
+def list_table_keys() -> list[str]:
+    """The keys of the table `train`: all of the trainer's that are no settings of their own."""
+    return [key for key in TrainConfig.model_fields if key not in {*Settings.model_fields, *OURS}]
+
+
+def read_words(words: Iterable[str]) -> dict[str, str]:
+    """The keys and values of `--set KEY=VALUE` words; of several for one key the last.
+
+    Raises:
+        ConfigError: a word has no key or no =.
+    """
+    for word in words:
+        if not word.partition("=")[0] or "=" not in word:
+            raise ConfigError(f"--set {word} says no KEY=VALUE.", fix="As in --set lr=1e-3.")
+    return {word.partition("=")[0].strip(): word.partition("=")[2].strip() for word in words}
+
+
+def _translate(path: Path) -> dict[str, Any]:
+    try:
+        settings, _ = translate_config_list(path)
+    except TrainError as error:
+        raise ConfigError(str(error), fix=error.fix) from error
+    return _check(str(path), {TABLE: settings})
+
+
+def _merge(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
+    # Each length is the others' alternative: giving one takes the others back.
+    kept = {k: v for k, v in lower.items() if k not in LENGTHS or not {*LENGTHS} & {*upper}}
+    return {**kept, **upper, TABLE: {**kept.get(TABLE, {}), **upper.get(TABLE, {})}}
 
 
 def _read_file(folder: Path) -> dict[str, Any]:
@@ -158,30 +218,103 @@ def _read_file(folder: Path) -> dict[str, Any]:
 
 
 def _read_environment(environ: Mapping[str, str]) -> dict[str, Any]:
-    return {
+    found: dict[str, Any] = {
         name.removeprefix(PREFIX).lower(): value
         for name, value in environ.items()
         if name.startswith(PREFIX) and name not in OTHER_VARIABLES
     }
+    inner = [name for name in found if name.startswith(f"{TABLE}__")]
+    table = {name.removeprefix(f"{TABLE}__"): found.pop(name) for name in inner}
+    return {**found, TABLE: table} if table else found
 
 
-def _check(place: str, layer: Mapping[str, Any]) -> None:
+def _check(place: str, layer: Mapping[str, Any]) -> dict[str, Any]:
+    """The layer with each setting where it belongs, the table's values as the trainer wants them.
+
+    Raises:
+        ConfigError: an unknown key, or a value out of range.
+    """
+    layer = _lift(place, layer)
     try:
         Settings.model_validate(layer)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = str(first["loc"][0])
-        if first["type"] == "extra_forbidden":
-            near = get_close_matches(key, Settings.model_fields, n=1)
-            raise ConfigError(
-                f"Unknown key {key!r} in {place}.",
-                fix=f"Did you mean {near[0]!r}?"
-                if near
-                else f"Known: {', '.join(Settings.model_fields)}.",
-            ) from None
+        raise _explain(place, error, Settings, layer) from None
+    lengths = [name for name in LENGTHS if name in layer]
+    if len(lengths) > 1:
         raise ConfigError(
-            f"{key} = {first['input']!r} in {place}: {first['msg']}.",
-            fix=f"{key}: {Settings.model_fields[key].description}",
-        ) from None
-    if "epochs" in layer and "minutes" in layer:
-        raise ConfigError(f"epochs and minutes in {place} exclude each other.", fix="Give one.")
+            f"{' and '.join(lengths)} in {place} exclude each other.", fix="Give one."
+        )
+    return {**layer, TABLE: _check_table(place, layer.get(TABLE, {}))}
+
+
+def _check_table(place: str, table: Mapping[str, Any]) -> dict[str, Any]:
+    """The table's values as they are written down: the record of a run is JSON."""
+    given = {key: _split_list(key, value) for key, value in table.items()}
+    # A URL that is all in a variable is looked at when the training begins.
+    now = {k: v for k, v in given.items() if k != SECRET or not str(v).startswith("${")}
+    try:
+        config = TrainConfig.model_validate({"dataset": ".", "output": ".", "epochs": 1, **now})
+    except ValidationError as error:
+        raise _explain(place, error, TrainConfig, given) from None
+    return {**given, **config.model_dump(mode="json", include=set(now))}
+
+
+def _lift(place: str, layer: Mapping[str, Any]) -> dict[str, Any]:
+    """The layer, and out of its table what is a setting of its own: --set crop=64 is --crop 64."""
+    table = layer.get(TABLE)
+    if not isinstance(table, dict):
+        return dict(layer)
+    for key in table:
+        if key in OURS or key not in TrainConfig.model_fields:
+            raise _name_unknown(key, place)
+        if key in layer:
+            raise ConfigError(f"{key} is given twice in {place}.", fix="Give it once.")
+    lifted = {key: value for key, value in table.items() if key in Settings.model_fields}
+    rest = {key: value for key, value in table.items() if key not in lifted}
+    return {**layer, **lifted, TABLE: rest}
+
+
+def _split_list(key: str, value: Any) -> Any:
+    """Words with commas between for a key that takes a list: a flag is one word."""
+    if not isinstance(value, str) or key not in TrainConfig.model_fields:
+        return value
+    kind: TypeAdapter[Any] = TypeAdapter(TrainConfig.model_fields[key].annotation or Any)
+
+    def takes(wanted: Any) -> bool:
+        try:
+            kind.validate_python(wanted)
+        except ValidationError:
+            return False
+        return True
+
+    if takes(value) or not takes([]):
+        return value
+    return [part.strip() for part in value.split(",") if part.strip()]
+
+
+def _explain(
+    place: str, error: ValidationError, model: type[BaseModel], layer: Mapping[str, Any]
+) -> ConfigError:
+    """What is wrong with the first key that something is wrong with."""
+    first = error.errors()[0]
+    if not first["loc"]:
+        message = first["msg"].removeprefix("Value error, ")
+        return ConfigError(f"In {place}: {message}.", fix="docs/training.md says what they take.")
+    key = str(first["loc"][0])
+    if first["type"] == "extra_forbidden":
+        return _name_unknown(key, place)
+    # A key with alternatives has a complaint of each.
+    reasons = dict.fromkeys(e["msg"] for e in error.errors() if e["loc"][:1] == (key,))
+    return ConfigError(
+        f"{key} = {layer[key]!r} in {place}: {' or: '.join(reasons)}.",
+        fix=f"{key}: {model.model_fields[key].description or 'one of these'}",
+    )
+
+
+def _name_unknown(key: str, place: str) -> ConfigError:
+    known = [*Settings.model_fields, *list_table_keys()]
+    near = get_close_matches(key, known, n=1)
+    fix = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(known)}."
+    if key in list_table_keys():
+        fix = f"It is the trainer's: {key} below [{TABLE}] in {FILE}, or --set {key}=VALUE."
+    return ConfigError(f"Unknown key {key!r} in {place}.", fix=fix)

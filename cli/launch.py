@@ -16,10 +16,9 @@ from cli.preparation import plan_preparation, prepare_dataset, summarise_dataset
 from cli.preview import preview_run, preview_session, show_preview
 from cli.session import Session, guard, make_run_id, open_ledger, open_session
 from cli.summary import describe_state, read_progress, show_metrics, show_run, summarise
-from cli.training import ENGINE_KEYS, TRAINING_KEYS
+from cli.training import ENGINE_KEYS, TRAINING_KEYS, check_training, hint_config_list
 from provision.clouds import open_cloud
 from provision.ledger import Ledger
-from train.config import list_models
 from train.data.dataset import Dataset
 
 RESUMABLE = (
@@ -34,9 +33,11 @@ def launch_run(
 ) -> None:
     """The whole job on `source`; the run's summary as the answer."""
     home = find_home()
-    check_model(settings.model)
+    check_training(settings)
     preparation = plan_preparation(source, settings, home)
     dataset = prepare_dataset(preparation, console)
+    for hint in hint_config_list(preparation.extracted or preparation.source, settings):
+        console.say(hint)
     with open_ledger(home) as ledger:
         session = _plan_run(ledger, preparation.folder, dataset, settings, console, name)
         flow.carry_out(session, detach)
@@ -46,7 +47,7 @@ def launch_run(
 def preview_launch(source: Path, settings: Settings, console: Console, name: str | None) -> None:
     """What `launch_run` would do."""
     home = find_home()
-    check_model(settings.model)
+    check_training(settings)
     preparation = plan_preparation(source, settings, home)
     show_preview(preview_run(preparation, settings, home, name), console)
 
@@ -121,8 +122,9 @@ def do_step(
 
 def start_training(run_id: str | None, flags: dict[str, Any], dry_run: bool, as_json: bool) -> None:
     """`segaway train`: the flags become part of the run's record before the start."""
-    known = load_settings(flags).model_dump(mode="json")
-    check_model(known["model"])
+    settings = load_settings(flags)
+    check_training(settings)
+    known = settings.model_dump(mode="json")
 
     def work(session: Session) -> None:
         # One that has begun trains what it began with.
@@ -184,12 +186,6 @@ def run_demo(settings: Settings, seed: int, console: Console, dry_run: bool) -> 
     began = time.monotonic()
     launch_run(archive, settings, console, "demo", detach=False)
     console.say(describe_reference_cost(time.monotonic() - began))
-
-
-def check_model(name: str) -> None:
-    """Refuse a model that the trainer does not have before anything is rented."""
-    if name not in list_models():
-        raise RunError(f"There is no model {name!r}.", fix=f"--model {' or '.join(list_models())}")
 
 
 def _plan_run(

@@ -10,8 +10,22 @@ from cli.completion import (
     complete_run,
     list_cloud_names,
     list_engine_names,
-    list_model_names,
 )
+
+
+def complete_model() -> list[str]:
+    """The model families, and each architecture with one of its many encoders."""
+    from train.config import ARCHITECTURES, list_models
+
+    return [*list_models(), *(f"{name}/resnet34" for name in ARCHITECTURES)]
+
+
+def complete_key() -> list[str]:
+    """The keys of --set, as far as they can be typed for one."""
+    from cli.config import list_table_keys
+
+    return [f"{key}=" for key in list_table_keys()]
+
 
 Dataset = Annotated[
     Path,
@@ -31,13 +45,30 @@ On = Annotated[
     str | None, typer.Option("--on", help="Cloud to rent from.", autocompletion=list_cloud_names)
 ]
 Model = Annotated[
-    str | None, typer.Option("--model", help="Model family.", autocompletion=list_model_names)
+    str | None,
+    typer.Option(
+        "--model", help="resunet, fcn_resnet101, unet/resnet34, ...", autocompletion=complete_model
+    ),
 ]
 Epochs = Annotated[int | None, typer.Option("--epochs", help="Passes over the train list.")]
 Minutes = Annotated[float | None, typer.Option("--minutes", help="Training time, instead.")]
+Steps = Annotated[int | None, typer.Option("--steps", help="Optimiser steps, instead.")]
 Crop = Annotated[int | None, typer.Option("--crop", help="Side of the training crop, px.")]
-Batch = Annotated[int | None, typer.Option("--batch", help="Images per optimiser step.")]
+Batch = Annotated[str | None, typer.Option("--batch", help="Images per optimiser step, or auto.")]
 Seed = Annotated[int | None, typer.Option("--seed", help="Same seed, same weights.")]
+Loss = Annotated[str | None, typer.Option("--loss", help="A loss, or 1.0*dice+0.8*bce.")]
+LearningRate = Annotated[float | None, typer.Option("--lr", help="Peak learning rate.")]
+ConfigList = Annotated[
+    Path | None, typer.Option("--config-list", help="Waggle's config.list to train by.")
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        help="KEY=VALUE: any other setting of the trainer; again for the next.",
+        autocompletion=complete_key,
+    ),
+]
 Engine = Annotated[
     str | None,
     typer.Option("--engine", help="Runs the trainer.", autocompletion=list_engine_names),

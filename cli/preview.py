@@ -12,7 +12,14 @@ from cli.orders import make_order
 from cli.planning import Plan, make_plan
 from cli.preparation import Preparation, describe_preparation
 from cli.session import LEDGER, Session, make_run_id, open_ledger
-from cli.training import guess_engine, trainer_manifest, training_config, training_job
+from cli.training import (
+    describe_config_list,
+    guess_engine,
+    hint_config_list,
+    show_config,
+    trainer_manifest,
+    training_job,
+)
 from provision.clouds import open_cloud
 from remote import shell
 from remote.engines import load_engine
@@ -33,6 +40,8 @@ def preview_run(
     run_id = make_run_id(name or preparation.name)
     made = plan_dry(settings, home, run_id, size, fingerprint)
     root, data = "VOLUME", fingerprint or "FINGERPRINT"
+    does += [f"note: {note}" for note in describe_config_list(settings)]
+    does += hint_config_list(preparation.extracted or preparation.source, settings)
     steps = [
         _step("prepare", *does),
         _preview_provision(made),
@@ -100,7 +109,7 @@ def preview_train(
     return _step(
         "train",
         *_commands(*commands[:-1], shell.call_agent(root, "start", job.run), commands[-1]),
-        config=training_config(settings, job),
+        config=show_config(settings, job),
     )
 
 

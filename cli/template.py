@@ -2,18 +2,24 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from cli.config import FILE, SCHEMA, Settings
+from cli.config import FILE, SCHEMA, TABLE, Settings, list_table_keys
 from cli.console import Console
 from cli.errors import CliError
+from train.config import TrainConfig
 
 
 def make_schema() -> dict[str, Any]:
     """The JSON schema of segaway.toml."""
-    return Settings.model_json_schema()
+    schema = Settings.model_json_schema()
+    known = TrainConfig.model_json_schema()["properties"]
+    table = {"additionalProperties": False, "properties": {k: known[k] for k in list_table_keys()}}
+    schema["properties"][TABLE] |= table
+    return schema
 
 
 def make_template() -> str:
@@ -24,8 +30,11 @@ def make_template() -> str:
         "",
     ]
     for name, field in Settings.model_fields.items():
-        default = None if field.default is PydanticUndefined else field.default
-        lines += [f"# {field.description}", f"# {name} = {_format(default)}", ""]
+        if name != TABLE:
+            lines += _describe(name, field)
+    lines += [f"# {Settings.model_fields[TABLE].description}", f"# [{TABLE}]", ""]
+    for name in list_table_keys():
+        lines += _describe(name, TrainConfig.model_fields[name])
     return "\n".join(lines)
 
 
@@ -48,8 +57,11 @@ def write_template(console: Console, force: bool, dry_run: bool) -> None:
     console.say(f"Wrote {' and '.join(files)}.")
 
 
-def _format(default: Any) -> str:
-    """A TOML value; an example where there is no default."""
-    if default is None:
-        return "10"
-    return json.dumps(str(default) if isinstance(default, Path) else default)
+def _describe(name: str, field: FieldInfo) -> list[str]:
+    """A key's lines: what it is, and its default as a TOML value; an example where it has none."""
+    value = None if field.default is PydanticUndefined else field.default
+    if value is None:
+        value = "PATH" if Path in get_args(field.annotation) else 10
+    text = json.dumps(str(value) if isinstance(value, Path) else value)
+    described = [f"# {field.description}"] if field.description else []
+    return [*described, f"# {name} = {text}", ""]

@@ -1,7 +1,8 @@
 """The trainer in a container: pure builders of the commands that any container engine is given.
 
 The container sees the dataset, read-only, and the run's folder, at the paths that they have on the
-node; it has no network, no capabilities, no root, and nothing to write to but that folder and /tmp.
+node; it has no capabilities, no root, no network where it needs none, and nothing to write to but
+that folder and /tmp.
 """
 
 import hashlib
@@ -94,10 +95,13 @@ def run_container(dialect: Dialect, spec: JobSpec) -> list[str]:
     limits = ["--memory", memory, "--memory-swap", memory] if memory_gib else []
     shm_gib = memory_gib * SHM_SHARE if memory_gib else SHM_GIB
     user = user_of(spec)
+    # The node's own: its rule that keeps everybody but root from the cloud's metadata, where the
+    # guard's token is, sees the packets of a process, not those of a bridge.
+    network = "host" if spec.network else "none"
     return [
         *(*dialect.head, "run", "--detach", "--name", container_name(spec.run_id)),
         *("--label", f"{LABEL}={spec.run_id}", "--log-driver", dialect.log_driver),
-        *("--pull", "never", "--network", "none", "--read-only", "--tmpfs", "/tmp:mode=1777"),
+        *("--pull", "never", "--network", network, "--read-only", "--tmpfs", "/tmp:mode=1777"),
         *("--cap-drop", "all", "--security-opt", "no-new-privileges"),
         *("--user", f"{user}:{user}", *dialect.user_flags),
         *(*limits, "--shm-size", _size(shm_gib)),

@@ -13,7 +13,9 @@ from pathlib import Path
 
 from train.config import TrainConfig, read_config
 from train.errors import Cause, TrainError
-from train.events import EventLog, Failed, Warned
+from train.events import EVENTS, EventLog, Failed, SilentLog, Warned
+from train.launch import launch_ranks, note_failure
+from train.stop import Stopped
 
 STOPPED = 143
 USAGE = "Usage: python -m train CONFIG.json [--log FILE]"
@@ -30,11 +32,37 @@ def main(argv: list[str]) -> int:
             redirect_output(Path(argv[2]))
         config = read_config(Path(argv[0]))
         config.output.mkdir(parents=True, exist_ok=True)
-        log = EventLog(config.output / "events.jsonl")
+        path = config.output / EVENTS
+        if (count := count_ranks(config)) > 1:
+            return launch(argv[:1], count, path)
+        log = EventLog(path) if os.environ.get("RANK", "0") == "0" else SilentLog()
     except (TrainError, OSError) as error:
         print(f"Error: {error} {getattr(error, 'fix', '')}".strip(), file=sys.stderr)
         return 1
-    return run(config, log)
+    try:
+        return run(config, log)
+    finally:
+        log.close()
+
+
+def count_ranks(config: TrainConfig) -> int:
+    """How many processes are to be started; 1 where this is one of them."""
+    if "WORLD_SIZE" in os.environ:
+        return 1
+    if config.ranks or config.device == "cpu" or not list(Path("/dev").glob("nvidia[0-9]*")):
+        return config.ranks or 1
+    # Only where there is a GPU: torch takes seconds to be imported, once more.
+    import torch
+
+    return max(1, torch.cuda.device_count())
+
+
+def launch(argv: list[str], count: int, path: Path) -> int:
+    """Train in so many processes; say in the log what went wrong in one that has none."""
+    code, note = launch_ranks(argv, count)
+    if code not in (0, STOPPED) and note:
+        return _fail(EventLog(path), **note)
+    return code
 
 
 def redirect_output(path: Path) -> None:
@@ -44,11 +72,12 @@ def redirect_output(path: Path) -> None:
     os.dup2(fd, 2)
 
 
-def run(config: TrainConfig, log: EventLog) -> int:
+def run(config: TrainConfig, log: EventLog | SilentLog) -> int:
     """Train; every way out is an event, too."""
     try:
         # Here, not above: a bad config is told at once, and without torch.
-        from train.loop import Stopped, train
+        from train.loop import train
+        from train.ranks import join_ranks
     except ImportError as error:
         return _fail(
             log,
@@ -57,7 +86,7 @@ def run(config: TrainConfig, log: EventLog) -> int:
             "settings",
         )
     try:
-        train(config, log)
+        train(config, log, join_ranks(config))
     except Stopped:
         log.emit(Warned(message="Stopped by SIGTERM; the last step is in checkpoints/last.pt."))
         return STOPPED
@@ -86,12 +115,14 @@ def _explain(error: Exception) -> tuple[str, str, Cause]:
     return message, "See log.txt; please report this.", "internal"
 
 
-def _fail(log: EventLog, message: str, fix: str, cause: Cause) -> int:
+def _fail(log: EventLog | SilentLog, message: str, fix: str, cause: Cause) -> int:
     # On a full disk neither may succeed; the exit code does.
     with contextlib.suppress(OSError):
         print(f"Error: {message}\nFix: {fix}", file=sys.stderr, flush=True)
     with contextlib.suppress(OSError):
         log.emit(Failed(message=message, fix=fix, cause=cause))
+    with contextlib.suppress(OSError):
+        note_failure(message=message, fix=fix, cause=cause)
     return 1
 
 

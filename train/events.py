@@ -5,10 +5,12 @@ with `parse_event`. A reader skips kinds that it does not know, so that an old l
 a new trainer.
 """
 
+import ctypes
+import errno
 import fcntl
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -25,7 +27,10 @@ class _Event(BaseModel):
 
 
 class Started(_Event):
-    """The trainer has its data and its model; `step` is above 0 when it resumes."""
+    """The trainer has its data and its model; `step` is above 0 when it resumes.
+
+    `identity` is the same for trainings that give the same weights.
+    """
 
     kind: Literal["started"] = "started"
     dataset: str
@@ -38,10 +43,14 @@ class Started(_Event):
     steps: int | None = Field(description="Optimiser steps in all; none when minutes decide.")
     step: int
     seed: int
+    batch: int = 0
+    precision: str = "fp32"
+    ranks: int = 1
+    identity: str = ""
 
 
 class Step(_Event):
-    """Progress inside an epoch, about once a second."""
+    """Progress inside an epoch; `loss` is the mean of the epoch's steps so far."""
 
     kind: Literal["step"] = "step"
     epoch: int
@@ -63,6 +72,7 @@ class Epoch(_Event):
     pixel_accuracy: float
     iou: dict[str, float | None]
     best: bool
+    metrics: dict[str, float] = {}
 
 
 class Checkpoint(_Event):
@@ -107,6 +117,12 @@ class Failed(_Event):
 
 
 Event = Started | Step | Epoch | Checkpoint | Image | Warned | Finished | Failed
+EVENTS = "events.jsonl"
+RESERVED_BYTES = 1 << 16
+# Of linux/falloc.h: what is reserved does not make the file longer.
+FALLOC_FL_KEEP_SIZE = 1
+# Where in a training an event is: no two of one kind are at the same place.
+_PLACE = ("kind", "epoch", "step", "path", "done")
 _ADAPTER: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="kind")])
 
 
@@ -118,8 +134,24 @@ def parse_event(line: str | bytes) -> Event | None:
         return None
 
 
+class SilentLog:
+    """Where one process of several says what another one has said."""
+
+    def emit(self, event: Event) -> None:
+        """Nothing."""
+
+    def repeat(self, lines: Iterable[str]) -> None:
+        """Nothing."""
+
+    def close(self) -> None:
+        """Nothing."""
+
+
 class EventLog:
     """Appends events to a file; each line is one write, so that no reader sees half of one.
+
+    What a training does again, because it was killed after the last checkpoint, is not said
+    again: who follows the file meets each event once.
 
     Raises:
         TrainError: another trainer writes to it; or nobody may.
@@ -127,6 +159,9 @@ class EventLog:
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
+        self._path = path
+        self._identity = ""
+        self._said: set[tuple[str, ...]] = set()
         try:
             self._fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -136,14 +171,55 @@ class EventLog:
                 fix="Wait for it, or give this one another output folder.",
             ) from error
         self._end_line()
+        self._room = 0
+        self._reserve()
+        for line in path.read_bytes().splitlines():
+            if event := parse_event(line):
+                self._is_new(event)
 
     def emit(self, event: Event) -> None:
-        """Write `event`, stamped with the time."""
+        """Write `event`, stamped with the time, unless this training has said it."""
+        if not self._is_new(event):
+            return
         stamped = event.model_copy(update={"at": round(self._clock(), 3)})
-        os.write(self._fd, stamped.model_dump_json().encode() + b"\n")
+        self._room -= os.write(self._fd, stamped.model_dump_json().encode() + b"\n")
+        if self._room < RESERVED_BYTES // 2:
+            self._reserve()
+
+    def repeat(self, lines: Iterable[str]) -> None:
+        """Write events that a checkpoint was saved with, unless they were said before."""
+        for line in lines:
+            if event := parse_event(line):
+                self.emit(event)
 
     def close(self) -> None:
         os.close(self._fd)
+
+    def _reserve(self) -> None:
+        """Take room on the disk behind the end: when it is full, there is some to say so.
+
+        Raises:
+            OSError: it is full.
+        """
+        end = os.fstat(self._fd).st_size
+        libc = ctypes.CDLL(None, use_errno=True)
+        offset, length = ctypes.c_int64(end), ctypes.c_int64(RESERVED_BYTES)
+        if libc.fallocate(self._fd, FALLOC_FL_KEEP_SIZE, offset, length) == 0:
+            self._room = RESERVED_BYTES
+        elif ctypes.get_errno() == errno.ENOSPC:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
+
+    def _is_new(self, event: Event) -> bool:
+        if isinstance(event, Started):
+            if event.identity != self._identity:
+                self._said.clear()
+            self._identity = event.identity
+        if not isinstance(event, Step | Epoch | Checkpoint | Image):
+            return True
+        key = tuple(str(getattr(event, name, "")) for name in _PLACE)
+        is_new = key not in self._said
+        self._said.add(key)
+        return is_new
 
     def _end_line(self) -> None:
         """Close a line that a trainer left open when the disk was full, or when it was killed."""

@@ -1,69 +1,127 @@
-"""The training, top to bottom: data, model, epochs of steps and validation, masks, report."""
+"""The training, top to bottom: data, model, epochs of steps and validation, masks, report.
 
-import math
-import os
-import random
-import signal
+An epoch is what lies between two validations. Where the training stands is one number, the step:
+which samples it takes, how they are varied and how fast it learns all follow from it, so that a
+training which was killed anywhere goes on as if it had not been.
+"""
+
 import time
-from pathlib import Path
+from dataclasses import asdict, replace
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from train import events
 from train.config import TrainConfig
-from train.data.dataset import ListName, load_dataset
-from train.data.samples import crop_pair, make_rng, order_epoch, prefetch, read_pair
+from train.data.dataset import load_dataset
+from train.data.samples import SampleStream, draw_seed
+from train.device import (
+    autocast,
+    average_weights,
+    choose_device,
+    choose_precision,
+    earns_compile,
+    keep_memory,
+    make_deterministic,
+    make_optimizer,
+)
 from train.errors import TrainError
-from train.events import EventLog
-from train.losses import jaccard_loss
+from train.events import Event, EventLog, SilentLog
+from train.feed import Feed, check_lists, find_resident, open_list
+from train.losses import make_criterion
+from train.metrics import Scoreboard
 from train.models import build_model
-from train.predict import evaluate, predict_masks, score_masks, to_input, write_samples
-from train.report import make_row, write_metrics_csv, write_metrics_json, write_report
-from train.schedule import lr_factor
-from train.state import Progress, load_checkpoint, save_checkpoint
+from train.outcome import predict, tune, write_results
+from train.predict import evaluate, write_samples
+from train.probe import choose_batch
+from train.ranks import Ranks, synchronise_norms
+from train.report import make_row, write_metrics_csv
+from train.schedule import guess_validation, is_exhausted, lr_factor
+from train.state import Checkpoints, Progress, hash_identity
+from train.status import StatusReporter
+from train.step import Stepper, add_losses, check_weights
+from train.stop import StopFlag, Stopped
+from train.tiles import Predictor
 
-CHECKPOINTS = "checkpoints"
-PREDICTED: tuple[ListName, ...] = ("val", "test", "unlabelled")
 STEP_EVENT_S = 1.0
+STEP_EVENTS, LONGEST_SILENCE = 1000, 20
+COMPILE_AFTER = 10
 
 
-class Stopped(Exception):
-    """SIGTERM came; the checkpoint is on disk."""
-
-
-def train(config: TrainConfig, log: EventLog) -> dict[str, float]:
+def train(
+    config: TrainConfig, log: EventLog | SilentLog, ranks: Ranks | None = None
+) -> dict[str, float]:
     """Train as `config` says, from the last checkpoint where there is one; the final metrics.
 
     Leaves in `config.output`: checkpoints/last.pt and best.pt, metrics.csv, metrics.json,
-    predictions/LIST/ID.png and report.html.
+    samples/ID.png, predictions/LIST/ID.png and report.html.
 
     Raises:
         TrainError: something that the message names is wrong with config, data or disk.
         Stopped: SIGTERM came.
     """
     began = time.monotonic()
+    ranks = ranks or Ranks()
+    stop = StopFlag()
     dataset = load_dataset(config.dataset)
-    device = choose_device(config.device)
-    make_deterministic(config.seed)
+    check_lists(dataset, config)
+    device = choose_device(config.device, ranks.local_rank)
+    keep_memory()
+    make_deterministic(config.seed, device, config.deterministic)
+    precision = choose_precision(config, device)
+    context = autocast(device, precision)
 
-    model = build_model(len(dataset.classes), config)
+    classes = len(dataset.classes)
+    checkpoints = Checkpoints(config, dataset)
+    # Weights to begin with are of use to a training that begins.
+    begins = not checkpoints.last.exists()
+    model = build_model(classes, config if begins else config.model_copy(update={"pretrained": ""}))
     model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # stubs lack it
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=config.lr, weight_decay=config.weight_decay
+    criterion = make_criterion(config, dataset)
+    optimizer = make_optimizer(model, config)
+    average = average_weights(model, config.ema) if config.ema else None
+    best_model: nn.Module = average.module if average else model
+
+    def warn(message: str) -> None:
+        log.emit(events.Warned(message=message))
+
+    progress = checkpoints.restore(model, optimizer, average, warn)
+    if progress is None:
+        batch = choose_batch(config, dataset, model, criterion, context, device, ranks)
+        progress = Progress(int(ranks.agree(batch)))
+    batch = progress.batch
+    if batch % ranks.size:
+        raise TrainError(
+            f"A batch of {batch} images cannot be shared by {ranks.size} processes.",
+            fix=f"Take a batch that is a multiple of {ranks.size}, or fewer ranks.",
+        )
+    micro_batch = min(config.micro_batch or batch, batch // ranks.size)
+    if ranks.size > 1:
+        synchronise_norms(model, ranks.total)
+    net = ranks.wrap(model, device)
+    stepper = Stepper(net, criterion, optimizer, config, context, micro_batch, ranks, warn)
+
+    train_set = open_list(dataset, config, "train", ranks)
+    val_set = open_list(dataset, config, "val", ranks)
+    stream = SampleStream(len(train_set.samples), config.seed)
+    feed = Feed(train_set, stream, config, batch, device, ranks.rank, ranks.size)
+    total_steps = config.steps
+    if config.epochs:
+        total_steps = stream.count_steps(config.epochs, batch)
+    event_steps = max(1, min(LONGEST_SILENCE, (total_steps or 0) // STEP_EVENTS))
+
+    def forward(images_NCHW: Tensor) -> Tensor:
+        with context():
+            logits_NCHW: Tensor = best_model(images_NCHW)
+        return logits_NCHW
+
+    predictor = Predictor(
+        forward,
+        device,
+        dataset.task == "multilabel",
+        tile=config.tile,
+        flip_average=config.flip_average,
     )
-
-    folder = config.output / CHECKPOINTS
-    folder.mkdir(parents=True, exist_ok=True)
-    last, best = folder / "last.pt", folder / "best.pt"
-    progress = Progress()
-    if last.exists():
-        progress = load_checkpoint(last, config, dataset, model, optimizer)
-
-    train_samples = dataset.lists["train"]
-    batches = math.ceil(len(train_samples) / config.batch)
     log.emit(
         events.Started(
             dataset=dataset.name,
@@ -73,189 +131,201 @@ def train(config: TrainConfig, log: EventLog) -> dict[str, float]:
             parameters=sum(p.numel() for p in model.parameters()),
             device=str(device),
             epochs=config.epochs,
-            steps=config.epochs * batches if config.epochs else None,
+            steps=total_steps,
             step=progress.step,
             seed=config.seed,
+            batch=batch,
+            precision=precision,
+            ranks=ranks.size,
+            identity=hash_identity(config, dataset),
         )
     )
-    print(f"{dataset.name}: {dataset.counts}, {len(dataset.classes)} classes, on {device}")
-    stop = StopFlag()
-    told = time.monotonic()
-    clock_offset = told - progress.elapsed_s
+    # Those that a training which was killed had no time to say.
+    log.repeat(progress.events)
+    if ranks.is_first:
+        print(f"{dataset.name}: {dataset.counts}, {classes} classes, {precision} on {device}")
+    reports = config.status_url and ranks.is_first
+    reporter = StatusReporter(config.status_url) if reports else None
+    clock_offset = time.monotonic() - progress.elapsed_s
+    saved_at, saved_step, begun_step = time.monotonic(), progress.step, progress.step
 
     def share_done() -> float:
-        if config.epochs:
-            return progress.step / (config.epochs * batches)
-        assert config.minutes is not None  # the config has one of the two
-        return (time.monotonic() - clock_offset) / (60 * config.minutes)
+        if total_steps:
+            return progress.step / total_steps
+        assert config.minutes is not None  # the config has one of the three
+        # The last validation belongs to the time that was asked for.
+        usable_s = max(1.0, 60 * config.minutes - progress.validation_s)
+        return ranks.agree((time.monotonic() - clock_offset) / usable_s)
 
-    def save(path: Path) -> None:
-        progress.elapsed_s = time.monotonic() - clock_offset
-        save_checkpoint(path, config, dataset, model, optimizer, progress)
-        relative = path.relative_to(config.output).as_posix()
-        log.emit(events.Checkpoint(path=relative, epoch=progress.epoch, step=progress.step))
+    def is_over() -> bool:
+        exhausted = is_exhausted(progress.history(config.monitor), config.early_stop)
+        return exhausted or share_done() >= 1
+
+    def epoch_end() -> int:
+        end = (progress.epoch + 1) * (config.validate_steps or 0)
+        end = end or stream.count_steps(progress.epoch + 1, batch)
+        return min(end, total_steps) if total_steps else end
+
+    def name_batch(step: int) -> list[str]:
+        return [train_set.samples[i].image for i in stream.batch(step, batch).indices]
+
+    def save(*said: Event) -> None:
+        """Make all that was done last; `said` and the checkpoint's own event follow at once."""
+        nonlocal saved_at, saved_step
+        if ranks.is_first:
+            check_weights(model, progress.step, name_batch(progress.step - 1))
+            told = [*said, checkpoints.announce(checkpoints.last, progress)]
+            progress.events = [event.model_dump_json() for event in told]
+            progress.elapsed_s = time.monotonic() - clock_offset
+            checkpoints.save_last(model, optimizer, average, progress)
+            log.repeat(progress.events)
+        saved_at, saved_step = time.monotonic(), progress.step
 
     def stop_if_asked() -> None:
-        if stop.asked:
-            save(last)
+        if ranks.any(stop.asked):
+            add_losses(progress, pending)
+            save()
+            if reporter:
+                reporter.close(timeout_s=1.0)
             raise Stopped
 
+    def report(reporter: StatusReporter, step: events.Step) -> None:
+        reporter.update(
+            progress=step.progress,
+            epoch_current=step.epoch,
+            epoch_total=config.epochs,
+            step_current=step.step,
+            step_total=total_steps,
+            classification_loss=step.loss,
+            steps_per_epoch=config.validate_steps or stream.count_steps(1, batch),
+        )
+
+    pending: list[tuple[Tensor, list[str]]] = []
+    step_event: events.Step | None = None
     # A run resumed behind an epoch's last step goes on with that epoch's validation.
-    while share_done() < 1 or progress.batch:
+    while not is_over() or progress.losses:
         epoch = progress.epoch
-        order = order_epoch(len(train_samples), config.seed, epoch)
-        rest = [order[i : i + config.batch] for i in range(0, len(order), config.batch)]
-        rest = rest[progress.batch :]
-
-        def load(index: int, epoch: int = epoch) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-            pair = read_pair(config.dataset, train_samples[index], dataset.ignore_index)
-            return crop_pair(*pair, config.crop, make_rng(config.seed, epoch, index))
-
-        pairs = prefetch(load, (int(i) for batch in rest for i in batch), ahead=2 * config.batch)
+        if epoch and feed.resident is None:
+            feed.resident = find_resident(train_set, config, device)
+        history = progress.history(config.monitor)
         model.train()
-        told, images_since = time.monotonic(), 0
-        for batch in rest:
-            if share_done() >= 1:
+        told, images_since, end = time.monotonic(), 0, epoch_end()
+        for fed in feed.batches(progress.step, end):
+            if (share := share_done()) >= 1:
                 break
-            images, ids = zip(*(next(pairs) for _ in batch), strict=True)
-            lr = config.lr * lr_factor(share_done())
-            loss = take_step(model, optimizer, np.stack(images), np.stack(ids), lr, device)
-            if not math.isfinite(loss):
-                names = ", ".join(train_samples[i].image for i in batch)
-                raise TrainError(
-                    f"The loss is {loss} at step {progress.step}, on {names}. "
-                    "The last checkpoint is kept.",
-                    fix="Look at these files, or start again with a lower learning rate.",
-                )
-            progress.step += 1
-            progress.batch += 1
-            progress.loss_sum += loss
-            images_since += len(batch)
-            since = time.monotonic() - told
-            if since >= STEP_EVENT_S or progress.step == 1:
-                log.emit(
-                    events.Step(
-                        epoch=epoch + 1,
-                        step=progress.step,
-                        progress=min(1.0, share_done()),
-                        loss=round(progress.loss_sum / progress.batch, 6),
-                        lr=lr,
-                        images_per_s=round(images_since / since, 2),
-                    )
-                )
-                told, images_since = time.monotonic(), 0
-            stop_if_asked()
-        pairs.close()
+            lr = config.lr * lr_factor(config, share, history)
+            # Dropout: drawn from the step, like everything else that is drawn.
+            torch.manual_seed(draw_seed(config.seed, progress.step, ranks.rank))
+            loss = stepper.take(fed, lr)
+            if average:
+                average.update_parameters(model)
 
-        scores = evaluate(
-            model, dataset, config.dataset, dataset.lists["val"], device, check=stop_if_asked
+            pending.append((loss, name_batch(progress.step)))
+            progress.step += 1
+            images_since += batch
+            since_s = time.monotonic() - told
+            tells = progress.step % event_steps == 0 if total_steps else since_s >= STEP_EVENT_S
+            tells = tells or progress.step in (1, end)
+            # A loss that is looked at is waited for: on a GPU, not after each step.
+            if tells or device.type == "cpu" or stop.asked:
+                add_losses(progress, pending)
+            if tells:
+                since_s = time.monotonic() - told
+                step_event = events.Step(
+                    epoch=epoch + 1,
+                    step=progress.step,
+                    progress=progress.step / total_steps if total_steps else share,
+                    loss=round(progress.loss_sum / progress.losses, 6),
+                    lr=lr,
+                    images_per_s=round(images_since / since_s, 2),
+                )
+                log.emit(step_event)
+                if reporter:
+                    report(reporter, step_event)
+                told, images_since = time.monotonic(), 0
+                if not epoch:
+                    trained_pixels_per_s = step_event.images_per_s * config.crop**2
+                    progress.validation_s = guess_validation(val_set.pixels, trained_pixels_per_s)
+            if progress.step == begun_step + COMPILE_AFTER:
+                left_s = (1 / max(share, 1e-6) - 1) * (time.monotonic() - clock_offset)
+                if earns_compile(config, device, left_s):
+                    model.compile()
+            stop_if_asked()
+            is_due = time.monotonic() - saved_at >= 60 * config.checkpoint_minutes
+            if config.checkpoint_steps:
+                is_due = progress.step - saved_step >= config.checkpoint_steps
+            # An epoch ends with one anyway.
+            if is_due and ranks.is_first and progress.step < end:
+                add_losses(progress, pending)
+                save()
+        add_losses(progress, pending)
+
+        validated_at = time.monotonic()
+        board = Scoreboard(classes, dataset.task, device)
+        best_model.eval()
+        evaluate(
+            predictor,
+            val_set.read_pair,
+            len(val_set.samples),
+            board,
+            shard=(ranks.rank, ranks.size),
+            # Ranks have validations of different lengths: they agree when all are done.
+            check=stop_if_asked if ranks.size == 1 else lambda: None,
         )
+        scores = board.over_ranks(ranks).scores()
         row = make_row(dataset, progress, scores)
-        is_best = scores.miou > progress.best_miou
+        progress.rows = [*progress.rows, row]
+        progress.epoch, progress.losses, progress.loss_sum = epoch + 1, 0, 0.0
+        value = progress.history(config.monitor)[-1]
+        said: list[Event] = []
+        is_best = progress.best is None or value > progress.best
         if is_best:
-            progress.best_miou, progress.best_epoch = scores.miou, epoch + 1
-        progress = Progress(
-            epoch=epoch + 1,
-            step=progress.step,
-            best_miou=progress.best_miou,
-            best_epoch=progress.best_epoch,
-            rows=[*progress.rows, row],
-        )
-        if is_best:
-            save(best)
-        save(last)
-        write_metrics_csv(config.output / "metrics.csv", progress.rows)
-        write_samples(model, dataset, config.dataset, config.output, device)
-        log.emit(
+            progress.best, progress.best_epoch = value, progress.epoch
+            progress.best_scores = asdict(scores)
+            if ranks.is_first:
+                checkpoints.save_best(best_model, progress)
+            said.append(checkpoints.announce(checkpoints.best, progress))
+        said.insert(
+            0,
             events.Epoch(
-                epoch=epoch + 1,
+                epoch=progress.epoch,
                 step=progress.step,
                 loss=float(row["loss"] or 0),
                 miou=scores.miou,
                 pixel_accuracy=scores.pixel_accuracy,
                 iou=dict(zip(dataset.class_names, scores.iou, strict=True)),
                 best=is_best,
+                metrics=scores.as_numbers(),
+            ),
+        )
+        save(*said)
+        if ranks.is_first:
+            write_metrics_csv(config.output / "metrics.csv", progress.rows)
+            write_samples(predictor, dataset, config.dataset, config.output)
+            print(
+                f"epoch {progress.epoch} loss {row['loss']:.4f} mIoU {scores.miou:.4f} "
+                f"pixel accuracy {scores.pixel_accuracy:.4f}{' (best)' if is_best else ''}",
+                flush=True,
             )
-        )
-        print(
-            f"epoch {epoch + 1} loss {row['loss']:.4f} mIoU {scores.miou:.4f} "
-            f"pixel accuracy {scores.pixel_accuracy:.4f}{' (best)' if is_best else ''}",
-            flush=True,
-        )
+        progress.validation_s = time.monotonic() - validated_at
 
-    load_checkpoint(best, config, dataset, model)
-    total = sum(len(dataset.lists[name]) for name in PREDICTED)
-    for done in predict_masks(model, dataset, config.dataset, config.output, PREDICTED, device):
-        if done == total or time.monotonic() - told >= STEP_EVENT_S:
-            log.emit(events.Image(done=done, total=total))
-            told = time.monotonic()
-
-    scores = score_masks(dataset, config.dataset, config.output, "val")
-    metrics: dict[str, float] = {
-        "miou": scores.miou,
-        "pixel_accuracy": scores.pixel_accuracy,
-        "best_epoch": progress.best_epoch,
-        "epochs": progress.epoch,
-    }
-    if dataset.lists["test"]:
-        test = score_masks(dataset, config.dataset, config.output, "test")
-        metrics |= {"test_miou": test.miou, "test_pixel_accuracy": test.pixel_accuracy}
-    write_metrics_json(config.output / "metrics.json", dataset, metrics, scores)
-    write_report(config, dataset, metrics, scores, progress.rows)
+    if reporter and step_event:
+        report(reporter, step_event.model_copy(update={"progress": 1.0}))
+        if problem := reporter.close():
+            warn(problem)
+    # It is the first rank that has written it.
+    ranks.wait()
+    best_model.load_state_dict(checkpoints.read_best()["model"])
+    best_model.eval()
+    if predictor.multilabel:
+        predictor = replace(predictor, postprocess=tune(dataset, config, predictor, ranks))
+        if ranks.is_first:
+            checkpoints.add_postprocess(predictor.postprocess)
+    predict(config, dataset, predictor, log, ranks)
+    if not ranks.is_first:
+        return {}
+    metrics = write_results(config, dataset, progress)
     seconds = round(time.monotonic() - began, 3)
     log.emit(events.Finished(metrics=metrics, seconds=seconds))
     print(f"finished in {seconds:.0f} s: mIoU {metrics['miou']:.4f}", flush=True)
     return metrics
-
-
-class StopFlag:
-    """Whether SIGTERM has come. The first one asks; a second one kills."""
-
-    def __init__(self) -> None:
-        self.asked = False
-        signal.signal(signal.SIGTERM, self._ask)
-
-    def _ask(self, _number: int, _frame: object) -> None:
-        self.asked = True
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
-def choose_device(name: str) -> torch.device:
-    """The GPU where there is one and it may be used, else the CPU."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and not torch.cuda.is_available():
-        raise TrainError("No GPU is visible to torch.", fix="Set device to cpu or auto.")
-    return torch.device(name)
-
-
-def make_deterministic(seed: int) -> None:
-    """Same seed, same machine, same weights."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    random.seed(seed)
-    np.random.seed(seed)
-    torch.manual_seed(seed)
-    torch.use_deterministic_algorithms(True)
-    # Nothing here reads memory that it has not written: to fill it first costs a tenth of the time.
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # stubs lack it
-    torch.backends.cudnn.benchmark = False
-
-
-def take_step(
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    images_NHWC: NDArray[np.uint8],
-    ids_NHW: NDArray[np.uint8],
-    lr: float,
-    device: torch.device,
-) -> float:
-    """One optimiser step; the loss before it."""
-    for group in optimizer.param_groups:
-        group["lr"] = lr
-    inputs = to_input(images_NHWC, device)
-    truth: Tensor = torch.from_numpy(ids_NHW).to(device)
-    loss = jaccard_loss(model(inputs), truth)
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]  # torch's own stubs lack it
-    optimizer.step()
-    return float(loss.detach())

@@ -1,114 +1,216 @@
-"""Images -> masks, one whole image at a time."""
+"""Images -> masks, and what they are worth: on a dataset's lists; as a command, of any files.
 
-from collections.abc import Callable, Iterator
+Every file is written beside its place and then renamed: one that is there is whole.
+"""
+
+import csv
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Protocol
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
 
-from train.data.dataset import Dataset, ListName, Sample
+from train.data.dataset import ClassInfo, Color, Dataset, ListName, Sample
 from train.data.masks import Mask, read_mask, write_mask
-from train.data.samples import prefetch, read_image, read_pair, read_truth
-from train.metrics import ConfusionMatrix, Scores
+from train.data.runlength import encode_classes
+from train.data.samples import prefetch, read_image, read_truth
+from train.tiles import ImageArray, Predictor, label_images, label_stream
 
 PREDICTIONS = "predictions"
 SAMPLES = "samples"
 SAMPLE_COUNT = 4
+CSV_HEADER = ("Image_Label", "EncodedPixels")
+# With these every whole PNG file ends: the name of its last chunk, and the checksum.
+PNG_END = b"IEND\xaeB`\x82"
+# Of decoded images, what may wait for the model.
+AHEAD_PIXELS = 2**24
+
+_Item = tuple[ListName, Sample]
 
 
-def to_input(images_NHWC: NDArray[np.uint8], device: torch.device) -> Tensor:
-    """Model input of uint8 images: N x 3 x H x W floats, about -2 to 2."""
-    images = torch.from_numpy(np.array(images_NHWC)).to(device)
-    return (images.permute(0, 3, 1, 2).float() / 255 - 0.5) / 0.25
+class Board(Protocol):
+    """What adds up predictions and truth (N x H x W, uint8), image by image."""
 
-
-@torch.inference_mode()
-def predict_ids(model: nn.Module, image_HWC: NDArray[np.uint8], device: torch.device) -> Tensor:
-    """The most likely class of every pixel, H x W."""
-    logits_NCHW: Tensor = model(to_input(image_HWC[None], device))
-    return logits_NCHW.max(dim=1).indices[0]
+    def update(self, predicted: Tensor, truth: Tensor, first_index: int = 0, /) -> None: ...
 
 
 def evaluate(
-    model: nn.Module,
-    dataset: Dataset,
-    folder: Path,
-    samples: list[Sample],
-    device: torch.device,
+    predictor: Predictor,
+    read: Callable[[int], tuple[ImageArray, Mask]],
+    count: int,
+    board: Board,
+    shard: tuple[int, int] = (0, 1),
     check: Callable[[], None] = lambda: None,
-) -> Scores:
-    """Scores of `model` on whole labelled images, one matrix over all of them.
-
-    `check` is called before each image and may raise to stop.
-    """
-    model.eval()
-    matrix = ConfusionMatrix(len(dataset.classes), device)
-    pairs = prefetch(lambda s: read_pair(folder, s, dataset.ignore_index), samples)
-    for image, ids in pairs:
-        check()
-        matrix.update(predict_ids(model, image, device), torch.from_numpy(ids.copy()).to(device))
-    return matrix.scores()
-
-
-def write_samples(
-    model: nn.Module,
-    dataset: Dataset,
-    folder: Path,
-    output: Path,
-    device: torch.device,
 ) -> None:
-    """Write `samples/ID.png`, the masks of the first few validation images as the model sees them.
+    """Add whole labelled images to `board`: each of `count` exactly once over all ranks.
 
-    Each is replaced as a whole: they are looked at, and sent home, while training goes on.
+    `read` gives image (H x W x 3) and truth (H x W) of an index, and is called by threads. `shard`
+    is (rank, size): the images rank, rank + size, ... are this process's. `check` is called
+    between batches, and may raise to stop.
     """
-    model.eval()
-    (output / SAMPLES).mkdir(exist_ok=True)
-    colors = [info.color for info in dataset.classes]
-    for sample in dataset.lists["val"][:SAMPLE_COUNT]:
-        ids = predict_ids(model, read_image(folder / sample.image), device).cpu().numpy()
-        path = output / SAMPLES / f"{sample.id}.png"
-        partial = path.with_name(path.name + ".partial")
-        write_mask(partial, ids.astype(np.uint8), colors)
-        partial.replace(path)
+    rank, size = shard
+    indices = range(rank, count, size)
+
+    def images() -> Iterator[tuple[tuple[int, Mask], ImageArray]]:
+        for index, (image, truth) in zip(indices, prefetch(read, indices), strict=True):
+            yield (index, truth), image
+
+    for (index, truth), predicted_HW in label_stream(predictor, images(), check):
+        truth_HW = torch.from_numpy(truth.copy()).to(predictor.device)
+        board.update(predicted_HW[None], truth_HW[None], index)
 
 
 def predict_masks(
-    model: nn.Module,
+    predictor: Predictor,
     dataset: Dataset,
     folder: Path,
     output: Path,
-    lists: tuple[ListName, ...],
-    device: torch.device,
+    lists: Sequence[ListName],
+    shard: tuple[int, int] = (0, 1),
+    resume: bool = False,
 ) -> Iterator[int]:
     """Write `predictions/LIST/ID.png` for every image of `lists`; yields the number done.
 
-    Palette PNGs in the dataset's colours, as large as their images.
+    As large as their images: palette PNGs in the dataset's colours; where classes overlap, grey
+    PNGs of bits (bit k: class k is there). `shard` is (rank, size): of all lists' images in a row,
+    rank, rank + size, ... are this process's, and only they are counted. With `resume`, a whole
+    mask that is there is left as it is.
+
+    Raises:
+        DataError: an image cannot be decoded.
     """
-    model.eval()
-    colors = [info.color for info in dataset.classes]
-    done = 0
-    for name in lists:
-        samples = dataset.lists[name]
-        target = output / PREDICTIONS / name
-        target.mkdir(parents=True, exist_ok=True)
-        images = prefetch(lambda sample: read_image(folder / sample.image), samples)
-        for sample, image in zip(samples, images, strict=True):
-            ids = predict_ids(model, image, device).cpu().numpy().astype(np.uint8)
-            write_mask(target / f"{sample.id}.png", ids, colors)
-            done += 1
-            yield done
+    rank, size = shard
+    items = [(name, sample) for name in lists for sample in dataset.lists[name]][rank::size]
+    todo = [item for item in items if not (resume and _is_whole(_place(output, item), item[1]))]
+    done = len(items) - len(todo)
+    if done:
+        yield done
+    largest = max((sample.width * sample.height for _, sample in todo), default=1)
+    ahead = min(8, max(1, AHEAD_PIXELS // largest))
+    colors = [] if predictor.multilabel else [info.color for info in dataset.classes]
+
+    def read(item: _Item) -> tuple[_Item, ImageArray]:
+        return item, read_image(folder / item[1].image)
+
+    def write(labelled: tuple[_Item, Tensor]) -> None:
+        item, mask_HW = labelled
+        replace_mask(_place(output, item), mask_HW.cpu().numpy(), colors)
+
+    # The model computes in this thread; others decode the next images and write the last masks.
+    for _ in prefetch(write, label_stream(predictor, prefetch(read, todo, ahead)), 2):
+        done += 1
+        yield done
 
 
-def score_masks(dataset: Dataset, folder: Path, output: Path, name: ListName) -> Scores:
-    """Scores of the masks that `predict_masks` has written for the labelled list `name`."""
+def place_mask(output: Path, name: ListName, sample: Sample) -> Path:
+    """Where the predicted mask of a sample of the list `name` is."""
+    return output / PREDICTIONS / name / f"{sample.id}.png"
+
+
+def score_masks(dataset: Dataset, folder: Path, output: Path, name: ListName, board: Board) -> None:
+    """Add the masks that `predict_masks` has written for the labelled list `name` to `board`."""
 
     def read(sample: Sample) -> tuple[Mask, Mask]:
-        predicted = read_mask(output / PREDICTIONS / name / f"{sample.id}.png")
+        predicted = read_mask(place_mask(output, name, sample))
         return predicted, read_truth(folder, sample, dataset.ignore_index)
 
-    matrix = ConfusionMatrix(len(dataset.classes))
-    for predicted, truth in prefetch(read, dataset.lists[name]):
-        matrix.update(torch.from_numpy(predicted.copy()), torch.from_numpy(truth.copy()))
-    return matrix.scores()
+    for index, (predicted, truth) in enumerate(prefetch(read, dataset.lists[name])):
+        masks = torch.from_numpy(predicted.copy()), torch.from_numpy(truth.copy())
+        board.update(masks[0][None], masks[1][None], index)
+
+
+def write_runlengths(dataset: Dataset, output: Path, lists: Sequence[ListName]) -> None:
+    """Write `predictions/LIST.csv` for `lists`: what `predict_masks` has left, as runs of pixels.
+
+    Raises:
+        DataError: a mask is missing or damaged.
+    """
+    for name in lists:
+        files = [
+            (Path(sample.image).name, place_mask(output, name, sample))
+            for sample in dataset.lists[name]
+        ]
+        path = output / PREDICTIONS / f"{name}.csv"
+        write_csv(path, files, dataset.classes, dataset.task == "multilabel")
+
+
+def write_csv(
+    path: Path, files: Sequence[tuple[str, Path]], classes: Sequence[ClassInfo], multilabel: bool
+) -> None:
+    """Write the masks of named images as `train.data.runlength` has them: `IMAGE_CLASS,RUNS`."""
+
+    def encode(file: tuple[str, Path]) -> list[tuple[str, str]]:
+        image, mask = file
+        runs = encode_classes(read_mask(mask), len(classes), multilabel)
+        return [(f"{image}_{info.name}", text) for info, text in zip(classes, runs, strict=True)]
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(CSV_HEADER)
+        for rows in prefetch(encode, files):
+            writer.writerows(rows)
+    os.replace(partial, path)
+
+
+def write_samples(predictor: Predictor, dataset: Dataset, folder: Path, output: Path) -> None:
+    """Write `samples/ID.png`, the masks of the first few validation images as the model sees them.
+
+    They are looked at, and sent home, while training goes on. Where classes overlap, a set of
+    classes has the mean of their colours.
+    """
+    colors = [info.color for info in dataset.classes]
+    if predictor.multilabel:
+        colors = mix_colors(colors)
+    for sample in dataset.lists["val"][:SAMPLE_COUNT]:
+        image = read_image(folder / sample.image)
+        mask = label_images(predictor, image[None])[0].cpu().numpy()
+        replace_mask(output / SAMPLES / f"{sample.id}.png", mask, colors)
+
+
+def replace_mask(path: Path, mask: Mask, colors: Sequence[Color]) -> None:
+    """Write one mask: a palette PNG or, without colours, a grey one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    if colors:
+        write_mask(partial, mask, colors)
+    else:
+        Image.fromarray(mask).save(partial, format="PNG")
+    os.replace(partial, path)
+
+
+def mix_colors(colors: Sequence[Color]) -> list[Color]:
+    """The colour of each set of classes, by its bits: black for none, else the mean of theirs."""
+    mixed: list[Color] = [(0, 0, 0)]
+    for bits in range(1, 2 ** len(colors)):
+        chosen = [color for k, color in enumerate(colors) if bits >> k & 1]
+        red, green, blue = (sum(parts) // len(chosen) for parts in zip(*chosen, strict=True))
+        mixed.append((red, green, blue))
+    return mixed
+
+
+def _place(output: Path, item: _Item) -> Path:
+    return place_mask(output, *item)
+
+
+def _is_whole(path: Path, sample: Sample) -> bool:
+    """Whether a mask is there, as large as its image and written to its end."""
+    try:
+        with path.open("rb") as file:
+            file.seek(-len(PNG_END), os.SEEK_END)
+            ended = file.read() == PNG_END
+        with Image.open(path) as image:
+            return ended and image.size == (sample.width, sample.height)
+    except (OSError, UnidentifiedImageError):
+        return False
+
+
+if __name__ == "__main__":
+    from train.files import main
+
+    sys.exit(main(sys.argv[1:]))

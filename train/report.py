@@ -12,19 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from train.config import TrainConfig
+from train.config import LENGTHS, TrainConfig
 from train.data.dataset import Dataset, Sample
 from train.data.masks import VOC_VOID, VOID, Mask, read_mask
 from train.data.samples import read_pair
-from train.metrics import Scores
-from train.predict import PREDICTIONS
+from train.metrics import DEFINITIONS, Scores
+from train.predict import mix_colors, place_mask
 from train.state import Progress, Row, write_atomically
 
-DEFINITIONS = {
-    "miou": "macro: mean over the classes that truth or prediction has, one confusion matrix over "
-    "all pixels of the val list; void counts nowhere; best checkpoint",
-    "pixel_accuracy": "right pixels / labelled pixels of the val list; best checkpoint",
-}
+TEST = "test_"
 EXAMPLES = 6
 EXAMPLE_SIDE = 320
 OVERLAY = 0.5
@@ -35,9 +31,8 @@ def make_row(dataset: Dataset, progress: Progress, scores: Scores) -> Row:
     row: Row = {
         "epoch": progress.epoch + 1,
         "step": progress.step,
-        "loss": progress.loss_sum / max(1, progress.batch),
-        "miou": scores.miou,
-        "pixel_accuracy": scores.pixel_accuracy,
+        "loss": progress.loss_sum / max(1, progress.losses),
+        **scores.as_numbers(),
     }
     return row | {
         f"iou_{name}": iou for name, iou in zip(dataset.class_names, scores.iou, strict=True)
@@ -56,11 +51,15 @@ def write_metrics_csv(path: Path, rows: Sequence[Row]) -> None:
 def write_metrics_json(
     path: Path, dataset: Dataset, metrics: dict[str, float], scores: Scores
 ) -> None:
-    """The final metrics, the IoU per class, and what each number means."""
+    """The final metrics, IoU and Dice per class, and what each number means."""
+    means = {name: f"{text} Val list, best checkpoint." for name, text in DEFINITIONS.items()}
+    tests = [name for name in metrics if name.startswith(TEST)]
+    means |= {name: f"As {name.removeprefix(TEST)}, of the test list." for name in tests}
     content = {
         **metrics,
         "iou": dict(zip(dataset.class_names, scores.iou, strict=True)),
-        "definitions": DEFINITIONS,
+        "class_dice": dict(zip(dataset.class_names, scores.class_dice, strict=True)),
+        "definitions": means,
     }
     write_atomically(path, json.dumps(content, indent=1).encode() + b"\n")
 
@@ -73,6 +72,7 @@ def write_report(
     rows: Sequence[Row],
 ) -> None:
     """One page that needs nothing else: metrics, curves, classes and examples."""
+    shown = _pick(dataset.lists["val"]) if "val" in config.predict else []
     body = "\n".join(
         [
             f"<h1>{html.escape(dataset.name)}</h1>",
@@ -86,7 +86,7 @@ def write_report(
             _class_table(dataset, scores),
             "<h2>Examples from the val list</h2>",
             "<p>Image, truth and prediction; void is beige in the truth.</p>",
-            *(_example(config, dataset, sample) for sample in _pick(dataset.lists["val"])),
+            *(_example(config, dataset, sample) for sample in shown),
         ]
     )
     page = _PAGE.replace("TITLE", html.escape(dataset.name)).replace("BODY", body)
@@ -94,7 +94,8 @@ def write_report(
 
 
 def _headline(config: TrainConfig, dataset: Dataset, metrics: dict[str, float]) -> str:
-    length = f"{config.epochs} epochs" if config.epochs else f"{config.minutes:g} minutes"
+    name = next(name for name in LENGTHS if getattr(config, name) is not None)
+    length = f"{getattr(config, name):g} {name}"
     counts = ", ".join(f"{count} {name}" for name, count in dataset.counts.items() if count)
     tiles = "".join(
         f"<div><b>{value:.3f}</b>{html.escape(name)}</div>"
@@ -143,9 +144,12 @@ def _pick(samples: list[Sample]) -> list[Sample]:
 
 def _example(config: TrainConfig, dataset: Dataset, sample: Sample) -> str:
     image, truth = read_pair(config.dataset, sample, dataset.ignore_index)
-    predicted = read_mask(config.output / PREDICTIONS / "val" / f"{sample.id}.png")
+    predicted = read_mask(place_mask(config.output, "val", sample))
+    palette = [info.color for info in dataset.classes]
+    if dataset.task == "multilabel":
+        palette = mix_colors(palette)
     colors = np.zeros((256, 3), np.uint8)
-    colors[: len(dataset.classes)] = [info.color for info in dataset.classes]
+    colors[: len(palette)] = palette
     colors[VOID] = VOC_VOID
     pictures = [image, _overlay(image, truth, colors), _overlay(image, predicted, colors)]
     shown = "".join(f'<img alt="" src="data:image/jpeg;base64,{_jpeg(p)}">' for p in pictures)

@@ -28,9 +28,14 @@ def command(
     model: options.Model = None,
     epochs: options.Epochs = None,
     minutes: options.Minutes = None,
+    steps: options.Steps = None,
     crop: options.Crop = None,
     batch: options.Batch = None,
     seed: options.Seed = None,
+    loss: options.Loss = None,
+    lr: options.LearningRate = None,
+    set: options.Set = None,
+    config_list: options.ConfigList = None,
     engine: options.Engine = None,
     image: options.Image = None,
     base_image: options.BaseImage = None,
@@ -62,15 +67,21 @@ def command(
     from cli.console import Console
     from cli.errors import ConfigError
     from cli.launch import launch_run, preview_launch, resume_run
+    from cli.training import describe_config_list
 
     flags = {
         "on": on,
         "model": model,
         "epochs": epochs,
         "minutes": minutes,
+        "steps": steps,
         "crop": crop,
         "batch": batch,
         "seed": seed,
+        "loss": loss,
+        "lr": lr,
+        "set": set or None,
+        "config_list": config_list,
         "engine": engine,
         "image": image,
         "base_image": base_image,
@@ -92,8 +103,11 @@ def command(
     if (dataset is None) == (resume is None):
         raise ConfigError("Give a DATASET or --resume RUN, one of them.", fix="segaway run --help")
     if resume:
-        resume_run(resume, {**flags, "name": name}, console, detach, dry_run)
-    elif dataset and dry_run:
-        preview_launch(dataset, load_settings(flags), console, name)
-    elif dataset:
-        launch_run(dataset, load_settings(flags), console, name, detach)
+        return resume_run(resume, {**flags, "name": name}, console, detach, dry_run)
+    assert dataset is not None  # it is one of the two
+    settings = load_settings(flags)
+    if dry_run:
+        return preview_launch(dataset, settings, console, name)
+    for note in describe_config_list(settings):
+        console.say(f"Note: {note}")
+    return launch_run(dataset, settings, console, name, detach)

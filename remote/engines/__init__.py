@@ -21,7 +21,8 @@ class JobSpec:
     """What a training is run with; paths are the node's, and absolute.
 
     `uid` is the node's user that we come as. `memory_gib` is the limit that was asked for; without
-    one, a container may have most of `node_memory_gib`; 0 is no limit, and unknown.
+    one, a container may have most of `node_memory_gib`; 0 is no limit, and unknown. `network` says
+    that the trainer has to reach something outside its node.
     """
 
     run_id: str
@@ -37,6 +38,7 @@ class JobSpec:
     image: str = ""
     base_image: str = ""
     retries: int = 0
+    network: bool = False
 
 
 class Engine(Protocol):

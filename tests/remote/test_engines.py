@@ -94,6 +94,17 @@ def test_a_container_has_what_it_needs_and_no_more(
     assert shlex.join(with_gpu[-1]) == f"{head} {RUN.format(log=log, gpu=gpu, image=IMAGE)}"
 
 
+@pytest.mark.parametrize("name", ["docker", "podman"])
+def test_a_container_that_needs_a_network_has_the_nodes_and_nothing_more(name: str) -> None:
+    """The node's own: its rule about who may ask the cloud's metadata is of the node's packets."""
+    closed = shlex.join(load_engine(name).build_commands(SPEC)[-1])
+    opened = shlex.join(load_engine(name).build_commands(replace(SPEC, network=True))[-1])
+    assert opened == closed.replace("--network none", "--network host")
+    assert opened != closed
+    job = load_engine(name).build_job(replace(SPEC, network=True))
+    assert shlex.join(job["container"]["start"]) == opened
+
+
 @pytest.mark.parametrize(("name", "head"), [("docker", "docker"), ("podman", PODMAN)])
 def test_a_container_is_watched_and_ended_by_name(name: str, head: str) -> None:
     job = load_engine(name).build_job(SPEC)

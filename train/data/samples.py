@@ -1,10 +1,17 @@
-"""Samples as arrays. What a sample looks like is a pure function of (seed, epoch, index)."""
+"""Which samples a step takes and how each is varied: pure functions of (seed, pass, index).
 
+Nothing here needs state that would have to be saved, and nothing depends on who computes it: a
+resumed training, another number of ranks or of threads see the same crops in the same order.
+"""
+
+import math
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,15 +24,95 @@ from train.errors import DataError
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
 
+# What Pillow raises for a file that is damaged, no image, or of more pixels than it trusts.
+UNDECODABLE = (
+    *(OSError, UnidentifiedImageError, SyntaxError, ValueError),
+    Image.DecompressionBombError,
+)
+DRAWS = ("top", "left", "zoom", "flip", "brightness", "contrast", "saturation")
+"""What is drawn for a sample in a pass: a number from 0 to 1 (exclusive) each."""
 
-def make_rng(seed: int, epoch: int, index: int) -> np.random.Generator:
-    """The random numbers of one sample in one epoch. `index` -1 is the epoch's own."""
-    return np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, epoch, index + 1])))
+
+class Batch(NamedTuple):
+    """The samples of one optimiser step, in order, and their draws (N x len(DRAWS))."""
+
+    indices: NDArray[np.int64]
+    draws: NDArray[np.float64]
 
 
-def order_epoch(count: int, seed: int, epoch: int) -> NDArray[np.int64]:
-    """The order in which an epoch visits its `count` samples."""
-    return make_rng(seed, epoch, -1).permutation(count)
+@dataclass(frozen=True)
+class SampleStream:
+    """The endless sequence of samples: pass after pass over `count` of them, each reshuffled.
+
+    A batch may hold the end of one pass and the beginning of the next: all batches are full, and
+    no sample is seen twice before every other was seen once.
+    """
+
+    count: int
+    seed: int
+
+    def batch(self, step: int, size: int) -> Batch:
+        """The batch of optimiser step `step` (0-based)."""
+        positions = range(step * size, (step + 1) * size)
+        rows = [(_shuffle(self, p // self.count), p % self.count) for p in positions]
+        indices = np.array([pass_.order[place] for pass_, place in rows], np.int64)
+        draws = np.stack([pass_.draws[pass_.order[place]] for pass_, place in rows])
+        return Batch(indices, draws)
+
+    def count_steps(self, passes: int, size: int) -> int:
+        """The steps after which every sample was seen `passes` times."""
+        return math.ceil(passes * self.count / size)
+
+
+class _Pass(NamedTuple):
+    order: NDArray[np.int64]
+    draws: NDArray[np.float64]
+
+
+@lru_cache(maxsize=4)
+def _shuffle(stream: SampleStream, number: int) -> _Pass:
+    seeds = np.random.SeedSequence([stream.seed, number])
+    rng = np.random.Generator(np.random.Philox(seeds))
+    return _Pass(rng.permutation(stream.count), rng.random((stream.count, len(DRAWS))))
+
+
+def draw_seed(seed: int, step: int, rank: int = 0) -> int:
+    """The seed of what is drawn while step `step` is computed: dropout."""
+    return int(np.random.SeedSequence([seed, step, rank]).generate_state(1, np.uint64)[0])
+
+
+@dataclass(frozen=True)
+class Zoom:
+    """How large the squares are that are cut out, for crops of `side` pixels.
+
+    What is cut out is scaled to `side`: a zoom of 2 cuts out half of it, one of 0.5 twice as much.
+    """
+
+    side: int
+    smallest: float = 1.0
+    largest: float = 1.0
+
+    @property
+    def window(self) -> int:
+        """Side of the largest square."""
+        return math.ceil(self.side / self.smallest)
+
+    @property
+    def varies(self) -> bool:
+        return self.smallest != self.largest or self.smallest != 1
+
+    def place(
+        self, draws_NK: NDArray[np.float64], sizes_N2: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        """Top, left and side (N x 3) of the squares in images of those sizes (height, width).
+
+        A square that is larger than its image begins at the image's corner.
+        """
+        zooms = self.smallest + draws_NK[:, DRAWS.index("zoom")] * (self.largest - self.smallest)
+        sides = np.minimum(np.ceil(self.side / zooms), self.window).astype(np.int64)
+        room = np.maximum(sizes_N2 - sides[:, None], 0) + 1
+        corners = np.floor(draws_NK[:, :2] * room).astype(np.int64)
+        return np.concatenate([corners, sides[:, None]], axis=1)
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
@@ -37,7 +124,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     try:
         with Image.open(path) as image:
             return np.asarray(image.convert("RGB"), dtype=np.uint8)
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
+    except UNDECODABLE as error:
         raise DataError(
             f"{path}: the image cannot be decoded ({error}).",
             fix="Restore that file in the dataset, separate again and start a new run.",
@@ -61,31 +148,11 @@ def read_pair(
     return read_image(folder / sample.image), ids
 
 
-def crop_pair(
-    image: NDArray[np.uint8], ids: Mask, side: int, rng: np.random.Generator
-) -> tuple[NDArray[np.uint8], Mask]:
-    """A random square of `side` pixels, mirrored half of the time.
-
-    Where the image is smaller than the square, the rest is black and void.
-    """
-    height, width = ids.shape
-    top = int(rng.integers(0, max(1, height - side + 1)))
-    left = int(rng.integers(0, max(1, width - side + 1)))
-    mirrored = bool(rng.integers(0, 2))
-    image = image[top : top + side, left : left + side]
-    ids = ids[top : top + side, left : left + side]
-    if mirrored:
-        image, ids = image[:, ::-1], ids[:, ::-1]
-    below, right = side - ids.shape[0], side - ids.shape[1]
-    if below or right:
-        image = np.pad(image, ((0, below), (0, right), (0, 0)))
-        ids = np.pad(ids, ((0, below), (0, right)), constant_values=VOID)
-    return image, ids
-
-
-def prefetch(work: Callable[[_In], _Out], items: Iterable[_In], ahead: int = 8) -> Generator[_Out]:
+def prefetch(
+    work: Callable[[_In], _Out], items: Iterable[_In], ahead: int = 8, threads: int = 2
+) -> Generator[_Out]:
     """`work` of each item, in order, computed by threads up to `ahead` items early."""
-    with ThreadPoolExecutor(2) as pool:
+    with ThreadPoolExecutor(threads) as pool:
         waiting: deque[Future[_Out]] = deque()
         try:
             for item in items:
