@@ -1,5 +1,7 @@
 """Windows of packed pixels -> what a model is fed, in batches, on the device."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -15,16 +17,17 @@ LUMA = (0.299, 0.587, 0.114)
 """What red, green and blue weigh in grey (ITU-R BT.601)."""
 
 
-def to_input(images_NHWC: Tensor) -> Tensor:
-    """Model input of uint8 images: N x 3 x H x W floats, normalised, channels last in memory."""
-    return normalise(_to_unit(images_NHWC))
+def to_input(
+    images_NHWC: Tensor, mean: Sequence[float] = MEAN, std: Sequence[float] = STD
+) -> Tensor:
+    """Model input of images from 0 to 255: N x 3 x H x W floats, channels last in memory.
 
-
-def normalise(images_NCHW: Tensor) -> Tensor:
-    """Of images from 0 to 1: mean 0 and deviation 1, as far as photographs have ImageNet's."""
-    scale = _per_channel(images_NCHW, [1 / std for std in STD])
-    offset = _per_channel(images_NCHW, [-mean / std for mean, std in zip(MEAN, STD, strict=True)])
-    return torch.addcmul(offset, images_NCHW, scale)
+    What is `mean` from 0 to 1 becomes 0; a deviation of `std`, 1.
+    """
+    scale = [1 / (255 * deviation) for deviation in std]
+    offset = [-middle / deviation for middle, deviation in zip(mean, std, strict=True)]
+    scale_C, offset_C = torch.tensor([scale, offset], device=images_NHWC.device)
+    return torch.addcmul(offset_C, images_NHWC.float(), scale_C).permute(0, 3, 1, 2)
 
 
 def augment(
@@ -36,68 +39,91 @@ def augment(
         windows N x W x W x 4, uint8, of which the upper left `sides` squares are meant; draws
         N x len(DRAWS) -> images N x 3 x crop x crop, floats; truth N x crop x crop, uint8.
     """
-    zooms = config.scale_min != 1 or config.scale_max != 1
-    if zooms:
-        images_NCHW, truth_NHW = zoom(windows_NHWC, sides_N, config.crop)
-    else:
-        images_NCHW, truth_NHW = _to_unit(windows_NHWC[..., :3]), windows_NHWC[..., 3]
+    crops_NHWC = windows_NHWC
+    if config.scale_min != 1 or config.scale_max != 1:
+        crops_NHWC = zoom(crops_NHWC, sides_N, config.crop)
     if config.flip:
-        mirrored_N = draws_NK[:, DRAWS.index("flip")] < 0.5
-        images_NCHW = torch.where(mirrored_N.view(-1, 1, 1, 1), images_NCHW.flip(3), images_NCHW)
-        truth_NHW = torch.where(mirrored_N.view(-1, 1, 1), truth_NHW.flip(2), truth_NHW)
+        crops_NHWC = mirror(crops_NHWC, draws_NK[:, DRAWS.index("flip")] < 0.5)
+    images_NHWC, truth_NHW = crops_NHWC[..., :3], crops_NHWC[..., 3].contiguous()
     if config.jitter:
-        images_NCHW = discolour(images_NCHW, draws_NK, config.jitter)
-    images_NCHW = normalise(images_NCHW).contiguous(memory_format=torch.channels_last)
-    return images_NCHW, truth_NHW.contiguous()
+        images_NHWC = discolour(images_NHWC, draws_NK, config.jitter)
+    return to_input(images_NHWC), truth_NHW
 
 
-def zoom(windows_NHWC: Tensor, sides_N: Tensor, crop: int) -> tuple[Tensor, Tensor]:
+def zoom(windows_NHWC: Tensor, sides_N: Tensor, crop: int) -> Tensor:
     """The upper left `sides` squares scaled to `crop`: images bilinearly, truth to the nearest.
 
     Pixel centres are where they are in torch's `align_corners=False`.
+
+    Shape:
+        N x W x W x 4 -> N x crop x crop x 4, uint8.
     """
-    window = windows_NHWC.shape[1]
+    centres_NS = find_centres(sides_N, crop)
+    if windows_NHWC.device.type == "cpu":
+        crops_NHWC = _scale_each(windows_NHWC, sides_N.tolist(), crop)
+    else:
+        crops_NHWC = _scale_all(windows_NHWC, centres_NS)
+    rows_NS1, columns_N1S = centres_NS.long().unsqueeze(2), centres_NS.long().unsqueeze(1)
+    numbers_N11 = torch.arange(len(windows_NHWC), device=windows_NHWC.device).view(-1, 1, 1)
+    crops_NHWC[..., 3] = windows_NHWC[numbers_N11, rows_NS1, columns_N1S, 3]
+    return crops_NHWC
+
+
+def find_centres(sides_N: Tensor, crop: int) -> Tensor:
+    """Where in squares of those sides the centres of a crop's pixels lie: N x crop, in pixels."""
     sides_N1 = sides_N.float().view(-1, 1)
-    centres_NS = (torch.arange(crop, device=windows_NHWC.device) + 0.5) * (sides_N1 / crop)
+    centres_NS = (torch.arange(crop, device=sides_N.device) + 0.5) * (sides_N1 / crop)
     # Beyond the last pixel's centre there is nothing to interpolate with: not even by rounding.
-    centres_NS = torch.minimum(centres_NS, sides_N1 - 0.5 - ROUNDING).clamp(min=0.5)
-    grid_NS = centres_NS * (2 / window) - 1
-    grid_NHWC = torch.stack(
-        [
-            grid_NS.unsqueeze(1).expand(-1, crop, -1),
-            grid_NS.unsqueeze(2).expand(-1, -1, crop),
-        ],
-        dim=3,
-    )
-    images_NCHW = _to_unit(windows_NHWC[..., :3])
-    images_NCHW = functional.grid_sample(
-        images_NCHW, grid_NHWC, padding_mode="border", align_corners=False
-    )
-    nearest_NS = centres_NS.long()
-    numbers_N = torch.arange(len(windows_NHWC), device=windows_NHWC.device).view(-1, 1, 1)
-    truth_NHW = windows_NHWC[numbers_N, nearest_NS.unsqueeze(2), nearest_NS.unsqueeze(1), 3]
-    return images_NCHW, truth_NHW
+    return torch.minimum(centres_NS, sides_N1 - 0.5 - ROUNDING).clamp(min=0.5)
 
 
-def discolour(images_NCHW: Tensor, draws_NK: Tensor, jitter: float) -> Tensor:
-    """Brightness, contrast and saturation changed, each by a factor of 1 - jitter to 1 + jitter."""
+def mirror(crops_NHWC: Tensor, mirrored_N: Tensor) -> Tensor:
+    """The crops, with left and right exchanged in those that are to be mirrored."""
+    # As one number a pixel: four times as quick as byte by byte.
+    pixels_NHW1 = crops_NHWC.view(torch.int32)
+    pixels_NHW1 = torch.where(mirrored_N.view(-1, 1, 1, 1), pixels_NHW1.flip(2), pixels_NHW1)
+    return pixels_NHW1.view(torch.uint8)
+
+
+def discolour(images_NHWC: Tensor, draws_NK: Tensor, jitter: float) -> Tensor:
+    """Brightness, saturation and contrast changed, each by a factor of 1 - jitter to 1 + jitter.
+
+    From 0 to 255, floats. One after the other they come to a multiple of the pixel, plus one of
+    its grey, plus one of the image's mean grey.
+    """
 
     def draw(name: str) -> Tensor:
-        share_N = draws_NK[:, DRAWS.index(name)].to(images_NCHW.dtype)
-        return (1 + jitter * (2 * share_N - 1)).view(-1, 1, 1, 1)
+        return (1 + jitter * (2 * draws_NK[:, DRAWS.index(name)] - 1)).view(-1, 1, 1, 1)
 
-    luma = _per_channel(images_NCHW, list(LUMA))
-    images_NCHW = images_NCHW * draw("brightness")
-    grey_N1HW = (images_NCHW * luma).sum(1, keepdim=True)
-    images_NCHW = torch.lerp(grey_N1HW, images_NCHW, draw("saturation"))
-    mean_N111 = grey_N1HW.mean(dim=(2, 3), keepdim=True)
-    return torch.lerp(mean_N111, images_NCHW, draw("contrast")).clamp(0, 1)
-
-
-def _to_unit(images_NHWC: Tensor) -> Tensor:
-    images_NCHW = images_NHWC.permute(0, 3, 1, 2)
-    return images_NCHW.to(torch.float32, memory_format=torch.channels_last) * (1 / 255)
+    images_NHWC = images_NHWC.float()
+    grey_NHW1 = draw("brightness") * (images_NHWC @ images_NHWC.new_tensor(LUMA)).unsqueeze(3)
+    contrast, saturation = draw("contrast"), draw("saturation")
+    flat_NHW1 = (1 - contrast) * grey_NHW1.mean(dim=(1, 2), keepdim=True)
+    flat_NHW1 = torch.addcmul(flat_NHW1, grey_NHW1, contrast * (1 - saturation))
+    kept = contrast * saturation * draw("brightness")
+    return torch.addcmul(flat_NHW1, images_NHWC, kept).clamp_(0, 255)
 
 
-def _per_channel(images_NCHW: Tensor, values: list[float]) -> Tensor:
-    return torch.tensor(values, device=images_NCHW.device).view(1, 3, 1, 1)
+def _scale_each(windows_NHWC: Tensor, sides: Sequence[int], crop: int) -> Tensor:
+    """Image by image, in whole numbers: on a CPU five times as quick as `_scale_all`."""
+    scaled_NHWC = windows_NHWC.new_empty((len(sides), crop, crop, windows_NHWC.shape[3]))
+    for number, side in enumerate(sides):
+        square_1CHW = windows_NHWC[number, None, :side, :side].permute(0, 3, 1, 2)
+        scaled_1CHW = functional.interpolate(square_1CHW, size=(crop, crop), mode="bilinear")
+        scaled_NHWC[number] = scaled_1CHW[0].permute(1, 2, 0)
+    return scaled_NHWC
+
+
+def _scale_all(windows_NHWC: Tensor, centres_NS: Tensor) -> Tensor:
+    """All at once: what a GPU does in one go."""
+    crop = centres_NS.shape[1]
+    grid_NS = centres_NS * (2 / windows_NHWC.shape[1]) - 1
+    columns_NSS = grid_NS.unsqueeze(1).expand(-1, crop, -1)
+    rows_NSS = grid_NS.unsqueeze(2).expand(-1, -1, crop)
+    scaled_NCHW = functional.grid_sample(
+        windows_NHWC.permute(0, 3, 1, 2).float(),
+        torch.stack([columns_NSS, rows_NSS], dim=3),
+        padding_mode="border",
+        align_corners=False,
+    )
+    return scaled_NCHW.permute(0, 2, 3, 1).round().to(torch.uint8).contiguous()

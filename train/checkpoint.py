@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from train.augment import to_input
 from train.config import TrainConfig
 from train.data.dataset import ClassInfo
 from train.errors import TrainError
@@ -30,12 +31,7 @@ class ModelInfo:
 
     def prepare(self, images_NHWC: Tensor) -> Tensor:
         """Model input of uint8 images, normalised as those were that the model learnt from."""
-        # Multiplied and added as in training: the same bits.
-        scale = [1 / std for std in self.std]
-        offset = [-mean / std for mean, std in zip(self.mean, self.std, strict=True)]
-        scale_C, offset_C = torch.tensor([scale, offset], device=images_NHWC.device)
-        images_NCHW = images_NHWC.permute(0, 3, 1, 2).float() * (1 / 255)
-        return torch.addcmul(offset_C.view(1, 3, 1, 1), images_NCHW, scale_C.view(1, 3, 1, 1))
+        return to_input(images_NHWC, self.mean, self.std)
 
 
 def open_model(path: Path, device: torch.device) -> tuple[nn.Module, ModelInfo]:

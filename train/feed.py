@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from train.config import TrainConfig
-from train.data.cache import CHANNELS, PADDING, PackedSet, open_store
+from train.data.cache import CHANNELS, MULTILABEL_CLASSES, PADDING, PackedSet, open_store
 from train.data.dataset import Dataset, ListName
 from train.data.samples import Batch, SampleStream, Zoom, prefetch
 from train.errors import DataError, TrainError
@@ -26,12 +26,11 @@ RESIDENT_SHARE = 0.6
 
 
 class Fed(NamedTuple):
-    """What `train.augment.augment` takes, and whose it is: indices into the train list."""
+    """A batch as `train.augment.augment` takes it."""
 
     windows_NHWC: Tensor
     draws_NK: Tensor
     sides_N: Tensor
-    indices: list[int]
 
 
 @dataclass
@@ -99,7 +98,6 @@ class Feed:
             windows.to(self.device, non_blocking=True),
             torch.from_numpy(batch.draws.astype(np.float32)).to(self.device),
             torch.from_numpy(places[:, 2]).to(self.device),
-            batch.indices.tolist(),
         )
 
     def _gather(self, step: int) -> Fed:
@@ -185,6 +183,12 @@ def check_lists(dataset: Dataset, config: TrainConfig) -> None:
         raise TrainError(
             f"image_dice is a metric of multilabel datasets; {dataset.name} is none.",
             fix="Monitor miou, or another one.",
+        )
+    if dataset.task == "multilabel" and len(dataset.classes) > MULTILABEL_CLASSES:
+        raise DataError(
+            f"{dataset.name} has {len(dataset.classes)} classes that overlap: a mask has room for "
+            f"{MULTILABEL_CLASSES} of them, a bit each.",
+            fix="Leave classes out, or separate it into datasets of fewer classes.",
         )
     absent = [name for name, pixels in dataset.pixels.items() if not pixels]
     if absent and not config.allow_absent:

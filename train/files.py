@@ -117,7 +117,7 @@ def write_masks(
         try:
             return read_image(path)
         except DataError as error:
-            return str(error) if isinstance(error, DataError) else f"{path}: {error}"
+            return str(error)
 
     def images() -> Iterator[tuple[Path, ImageArray]]:
         for path, image in zip(plan, prefetch(read, plan, 2), strict=True):

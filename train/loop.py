@@ -35,7 +35,7 @@ from train.outcome import predict, tune, write_results
 from train.predict import evaluate, write_samples
 from train.probe import choose_batch
 from train.ranks import Ranks, synchronise_norms
-from train.report import make_row, write_metrics_csv
+from train.report import make_epoch, make_row, write_metrics_csv
 from train.schedule import guess_validation, is_exhausted, lr_factor
 from train.state import Checkpoints, Progress, hash_identity
 from train.status import StatusReporter
@@ -108,6 +108,7 @@ def train(
     total_steps = config.steps
     if config.epochs:
         total_steps = stream.count_steps(config.epochs, batch)
+    steps_per_epoch = config.validate_steps or stream.count_steps(1, batch)
     event_steps = max(1, min(LONGEST_SILENCE, (total_steps or 0) // STEP_EVENTS))
 
     def forward(images_NCHW: Tensor) -> Tensor:
@@ -189,17 +190,6 @@ def train(
                 reporter.close(timeout_s=1.0)
             raise Stopped
 
-    def report(reporter: StatusReporter, step: events.Step) -> None:
-        reporter.update(
-            progress=step.progress,
-            epoch_current=step.epoch,
-            epoch_total=config.epochs,
-            step_current=step.step,
-            step_total=total_steps,
-            classification_loss=step.loss,
-            steps_per_epoch=config.validate_steps or stream.count_steps(1, batch),
-        )
-
     pending: list[tuple[Tensor, list[str]]] = []
     step_event: events.Step | None = None
     # A run resumed behind an epoch's last step goes on with that epoch's validation.
@@ -241,7 +231,7 @@ def train(
                 )
                 log.emit(step_event)
                 if reporter:
-                    report(reporter, step_event)
+                    reporter.update(step_event, config.epochs, total_steps, steps_per_epoch)
                 told, images_since = time.monotonic(), 0
                 if not epoch:
                     trained_pixels_per_s = step_event.images_per_s * config.crop**2
@@ -285,20 +275,7 @@ def train(
             if ranks.is_first:
                 checkpoints.save_best(best_model, progress)
             said.append(checkpoints.announce(checkpoints.best, progress))
-        said.insert(
-            0,
-            events.Epoch(
-                epoch=progress.epoch,
-                step=progress.step,
-                loss=float(row["loss"] or 0),
-                miou=scores.miou,
-                pixel_accuracy=scores.pixel_accuracy,
-                iou=dict(zip(dataset.class_names, scores.iou, strict=True)),
-                best=is_best,
-                metrics=scores.as_numbers(),
-            ),
-        )
-        save(*said)
+        save(make_epoch(dataset, progress, scores, is_best), *said)
         if ranks.is_first:
             write_metrics_csv(config.output / "metrics.csv", progress.rows)
             write_samples(predictor, dataset, config.dataset, config.output)
@@ -310,7 +287,8 @@ def train(
         progress.validation_s = time.monotonic() - validated_at
 
     if reporter and step_event:
-        report(reporter, step_event.model_copy(update={"progress": 1.0}))
+        over = step_event.model_copy(update={"progress": 1.0})
+        reporter.update(over, config.epochs, total_steps, steps_per_epoch)
         if problem := reporter.close():
             warn(problem)
     # It is the first rank that has written it.

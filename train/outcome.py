@@ -40,8 +40,8 @@ def predict(
     shard = (ranks.rank, ranks.size)
     every = max(1, total // IMAGE_EVENTS)
     masks = predict_masks(predictor, dataset, config.dataset, config.output, config.predict, shard)
-    for number, done in enumerate(masks, start=1):
-        if number % every == 0 and ranks.size == 1:
+    for done in masks:
+        if done % every == 0 and ranks.size == 1:
             log.emit(events.Image(done=done, total=total))
     ranks.wait()
     if total:

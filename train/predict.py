@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 from train.data.dataset import ClassInfo, Color, Dataset, ListName, Sample
@@ -24,8 +24,6 @@ PREDICTIONS = "predictions"
 SAMPLES = "samples"
 SAMPLE_COUNT = 4
 CSV_HEADER = ("Image_Label", "EncodedPixels")
-# With these every whole PNG file ends: the name of its last chunk, and the checksum.
-PNG_END = b"IEND\xaeB`\x82"
 # Of decoded images, what may wait for the model.
 AHEAD_PIXELS = 2**24
 
@@ -71,25 +69,19 @@ def predict_masks(
     output: Path,
     lists: Sequence[ListName],
     shard: tuple[int, int] = (0, 1),
-    resume: bool = False,
 ) -> Iterator[int]:
     """Write `predictions/LIST/ID.png` for every image of `lists`; yields the number done.
 
     As large as their images: palette PNGs in the dataset's colours; where classes overlap, grey
     PNGs of bits (bit k: class k is there). `shard` is (rank, size): of all lists' images in a row,
-    rank, rank + size, ... are this process's, and only they are counted. With `resume`, a whole
-    mask that is there is left as it is.
+    rank, rank + size, ... are this process's, and only they are counted.
 
     Raises:
         DataError: an image cannot be decoded.
     """
     rank, size = shard
     items = [(name, sample) for name in lists for sample in dataset.lists[name]][rank::size]
-    todo = [item for item in items if not (resume and _is_whole(_place(output, item), item[1]))]
-    done = len(items) - len(todo)
-    if done:
-        yield done
-    largest = max((sample.width * sample.height for _, sample in todo), default=1)
+    largest = max((sample.width * sample.height for _, sample in items), default=1)
     ahead = min(8, max(1, AHEAD_PIXELS // largest))
     colors = [] if predictor.multilabel else [info.color for info in dataset.classes]
 
@@ -98,11 +90,11 @@ def predict_masks(
 
     def write(labelled: tuple[_Item, Tensor]) -> None:
         item, mask_HW = labelled
-        replace_mask(_place(output, item), mask_HW.cpu().numpy(), colors)
+        replace_mask(place_mask(output, *item), mask_HW.cpu().numpy(), colors)
 
     # The model computes in this thread; others decode the next images and write the last masks.
-    for _ in prefetch(write, label_stream(predictor, prefetch(read, todo, ahead)), 2):
-        done += 1
+    written = prefetch(write, label_stream(predictor, prefetch(read, items, ahead)), 2)
+    for done, _ in enumerate(written, start=1):
         yield done
 
 
@@ -192,22 +184,6 @@ def mix_colors(colors: Sequence[Color]) -> list[Color]:
         red, green, blue = (sum(parts) // len(chosen) for parts in zip(*chosen, strict=True))
         mixed.append((red, green, blue))
     return mixed
-
-
-def _place(output: Path, item: _Item) -> Path:
-    return place_mask(output, *item)
-
-
-def _is_whole(path: Path, sample: Sample) -> bool:
-    """Whether a mask is there, as large as its image and written to its end."""
-    try:
-        with path.open("rb") as file:
-            file.seek(-len(PNG_END), os.SEEK_END)
-            ended = file.read() == PNG_END
-        with Image.open(path) as image:
-            return ended and image.size == (sample.width, sample.height)
-    except (OSError, UnidentifiedImageError):
-        return False
 
 
 if __name__ == "__main__":

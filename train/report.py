@@ -16,6 +16,7 @@ from train.config import LENGTHS, TrainConfig
 from train.data.dataset import Dataset, Sample
 from train.data.masks import VOC_VOID, VOID, Mask, read_mask
 from train.data.samples import read_pair
+from train.events import Epoch
 from train.metrics import DEFINITIONS, Scores
 from train.predict import mix_colors, place_mask
 from train.state import Progress, Row, write_atomically
@@ -37,6 +38,20 @@ def make_row(dataset: Dataset, progress: Progress, scores: Scores) -> Row:
     return row | {
         f"iou_{name}": iou for name, iou in zip(dataset.class_names, scores.iou, strict=True)
     }
+
+
+def make_epoch(dataset: Dataset, progress: Progress, scores: Scores, is_best: bool) -> Epoch:
+    """The event of the epoch that `progress` has last counted."""
+    return Epoch(
+        epoch=progress.epoch,
+        step=progress.step,
+        loss=float(progress.rows[-1]["loss"] or 0),
+        miou=scores.miou,
+        pixel_accuracy=scores.pixel_accuracy,
+        iou=dict(zip(dataset.class_names, scores.iou, strict=True)),
+        best=is_best,
+        metrics=scores.as_numbers(),
+    )
 
 
 def write_metrics_csv(path: Path, rows: Sequence[Row]) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from train.errors import TrainError
+from train.events import Step
 
 POST_TIMEOUT_S = 4.0
 RETRY_S = 0.25
@@ -52,27 +53,19 @@ class StatusReporter:
         self._thread: threading.Thread | None = None
 
     def update(
-        self,
-        *,
-        progress: float,
-        epoch_current: int,
-        epoch_total: int | None,
-        step_current: int,
-        step_total: int | None,
-        classification_loss: float | None,
-        steps_per_epoch: int,
+        self, step: Step, epochs: int | None, steps: int | None, steps_per_epoch: int
     ) -> None:
         """Take over where the training stands. Returns at once, whatever the server does.
 
         Totals that nobody knows yet, as those of a training by minutes, are None.
         """
         self._latest = {
-            "progress": progress,
-            "epoch_current": epoch_current,
-            "epoch_total": epoch_total,
-            "step_current": step_current,
-            "step_total": step_total,
-            "classification_loss": classification_loss,
+            "progress": step.progress,
+            "epoch_current": step.epoch,
+            "epoch_total": epochs,
+            "step_current": step.step,
+            "step_total": steps,
+            "classification_loss": step.loss,
             "steps_per_epoch": steps_per_epoch,
         }
         if self._thread is None:

@@ -1,5 +1,6 @@
 """Small separated datasets, made of noise."""
 
+import csv
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -70,3 +71,9 @@ def make_set(
     )
     save_dataset(dataset, folder)
     return folder
+
+
+def read_rows(path: Path) -> list[list[str]]:
+    """The rows of a CSV file."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.reader(file))

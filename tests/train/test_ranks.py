@@ -34,12 +34,20 @@ def losses(folder: Path) -> list[float]:
 
 
 @pytest.mark.parametrize(
-    "loss", ["log_jaccard+0.5*dice", "cross_entropy+focal+lovasz+bce+0.001*cross_entropy_sum"]
+    ("loss", "optimizer"),
+    [
+        ("log_jaccard+0.5*dice", "adamw"),
+        # Adam makes a whole step even of a gradient that is nothing but the rounding of a sum.
+        ("cross_entropy+focal+lovasz+bce+0.001*cross_entropy_sum", "sgd"),
+    ],
 )
-def test_two_ranks_lose_what_one_process_loses(noise: Path, tmp_path: Path, loss: str) -> None:
+def test_two_ranks_lose_what_one_process_loses(
+    noise: Path, tmp_path: Path, loss: str, optimizer: str
+) -> None:
+    settings = SETTINGS | {"loss": loss, "optimizer": optimizer}
     for ranks, way in ((1, run_here), (2, run)):
         folder = tmp_path / str(ranks)
-        code, err = way(write_config(folder, noise, **SETTINGS, loss=loss, ranks=ranks))
+        code, err = way(write_config(folder, noise, **settings, ranks=ranks))
         assert code == 0, err
     one, two = losses(tmp_path / "1"), losses(tmp_path / "2")
     assert len(one) == 9

@@ -4,9 +4,9 @@ import json
 import os
 import random
 import signal
-import subprocess
 import time
 from collections.abc import Callable
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from tests.train.sets import make_set
-from tests.train.test_trainer import events, run_here, start, write_config
+from tests.train.test_trainer import events, fork, run_here, start, write_config
 from train.events import Checkpoint, Epoch, Finished, Image, Started, Step, Warned
 
 KILLS = 20
@@ -75,15 +75,15 @@ def undisturbed(noise: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def kill_when(process: "subprocess.Popen[str]", is_time: Callable[[], bool]) -> bool:
+def kill_when(process: BaseProcess, is_time: Callable[[], bool]) -> bool:
     """SIGKILL as soon as it is time; whether it came before the end."""
     limit = time.monotonic() + 120
-    while process.poll() is None and not is_time():
+    while process.is_alive() and not is_time():
         assert time.monotonic() < limit
         time.sleep(0.0005)
     process.kill()
-    process.communicate()
-    return process.returncode == -signal.SIGKILL
+    process.join()
+    return process.exitcode == -signal.SIGKILL
 
 
 @pytest.mark.slow
@@ -111,7 +111,7 @@ def test_twenty_kills_change_nothing(noise: Path, undisturbed: Path, tmp_path: P
                 partial.exists() if kind == "checkpoint" else is_validating()
             )
 
-        if not kill_when(start(config), is_time):
+        if not kill_when(fork(config), is_time):
             break
         kinds.append(kind)
     assert len(kinds) == KILLS, kinds

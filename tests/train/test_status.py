@@ -21,6 +21,7 @@ from cryptography.x509.oid import NameOID
 
 from tests.conftest import wait_until
 from train.errors import TrainError
+from train.events import Step
 from train.status import LONGEST_PAUSE_S, StatusReporter, describe, split_url
 
 SOON_S = 10.0
@@ -97,15 +98,10 @@ class Pauses:
 
 
 def tell(reporter: StatusReporter, step: int, loss: float = 0.5) -> None:
-    reporter.update(
-        progress=step / 10,
-        epoch_current=1,
-        epoch_total=2,
-        step_current=step,
-        step_total=10,
-        classification_loss=loss,
-        steps_per_epoch=5,
+    said = Step(
+        epoch=1, step=step, progress=min(1.0, step / 10), loss=loss, lr=0.1, images_per_s=1.0
     )
+    reporter.update(said, epochs=2, steps=10, steps_per_epoch=5)
 
 
 def hear_problem(reporter: StatusReporter) -> str:

@@ -4,10 +4,12 @@ import contextlib
 import csv
 import io
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,21 @@ def start(config: Path) -> "subprocess.Popen[str]":
         env={**os.environ, "OMP_NUM_THREADS": "1"},  # as in tests.conftest
         text=True,
     )
+
+
+def fork(config: Path) -> BaseProcess:
+    """As `start`, from a process that has imported everything already, which saves seconds."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    process = context.Process(target=_train, args=(config,))
+    process.start()
+    return process
+
+
+def _train(config: Path) -> None:
+    torch.set_num_threads(1)
+    with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
+        sys.exit(main([str(config)]))
 
 
 def run_here(config: Path) -> tuple[int, str]:

@@ -27,6 +27,7 @@ PADDING = np.array([0, 0, 0, VOID], np.uint8)
 SPARE_SHARE = 0.5
 TMPFS = "tmpfs"
 MULTILABEL_CLASSES = 7
+"""A bit each; all eight would be void."""
 
 
 @dataclass(frozen=True)

@@ -59,11 +59,17 @@ def make_trainer(
 
 def run_trainer(config: Mapping[str, Any], folder: Path) -> tuple[Measurement, list[Event]]:
     """One training, and its events."""
-    path = folder / "config.json"
-    path.write_text(json.dumps(config))
+    path = write_config(config, folder)
     result = run_process([sys.executable, "-m", "train", path], folder)
     lines = (Path(config["output"]) / "events.jsonl").read_text().splitlines()
     return result, [event for line in lines if (event := parse_event(line))]
+
+
+def write_config(config: Mapping[str, Any], folder: Path) -> Path:
+    """The config as the file that the trainer reads."""
+    path = folder / "config.json"
+    path.write_text(json.dumps(config))
+    return path
 
 
 def measure_rate(steps: Sequence[Step], batch: int, first: int, last: int) -> float | None:

@@ -1,0 +1,85 @@
+"""Seconds from SIGTERM to the end of the trainer, when all that it has done is durable.
+
+    python -m tests.bench.stop [--stops N] [-- KEY=VALUE ...]
+
+One training of unet/resnet34, batch 8, crop 320, on CamVid, stopped at random moments of steps and
+of validations and gone on with each time. `longest_s` is the longest of all stops; `steps` are
+those that each stop has left in the checkpoint. KEY=VALUE are settings of the trainer.
+"""
+
+import argparse
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from tests.bench.peers.camvid import ARCHIVE, open_camvid
+from tests.bench.peers.contest import ROOT, Measurement, report
+from tests.bench.peers.ours import make_config, read_settings, write_config
+from tests.bench.peers.task import Task
+from train.events import Checkpoint, Step, parse_event
+
+LIMITS = {"longest_s": 5.0}
+# Between them lie ten steps of a second, a validation of ten, and what begins again.
+WAIT_S = (0.0, 25.0)
+ENDLESS, VALIDATE_STEPS = 10**6, 10
+STOPPED = 128 + signal.SIGTERM
+
+
+def main() -> None:
+    """Stop it again and again, and print the longest wait."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--stops", type=int, default=10)
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--archive", type=Path, default=ARCHIVE)
+    parser.add_argument("settings", nargs="*", metavar="KEY=VALUE")
+    arguments = parser.parse_args()
+    rng = random.Random(0)
+    settings = {"validate_steps": VALIDATE_STEPS, **read_settings(arguments.settings)}
+    with open_camvid(arguments.archive) as (folder, results):
+        task = Task(folder, ENDLESS, 0, device=arguments.device)
+        path = write_config(make_config(task, results / "run", settings), results)
+        rows = [stop_once(path, results / "run", rng) for _ in range(arguments.stops)]
+    steps = [row.figures.pop("step") for row in rows]
+    longest = max(row.figures["stop_s"] for row in rows)
+    report({"longest_s": longest}, LIMITS, {"ours": rows}, steps=steps, settings=settings)
+
+
+def stop_once(config: Path, output: Path, rng: random.Random) -> Measurement:
+    """Train for a while, and stop.
+
+    Figures: stop_s, and the step of the checkpoint that is left.
+    """
+    began = time.time()
+    with subprocess.Popen([sys.executable, "-m", "train", config], cwd=ROOT) as process:
+        try:
+            before = find_last(output, Step, began)
+            while before < 0 and process.poll() is None:
+                time.sleep(0.05)
+                before = find_last(output, Step, began)
+            time.sleep(rng.uniform(*WAIT_S))
+            asked = time.monotonic()
+            process.send_signal(signal.SIGTERM)
+            code = process.wait()
+            stop_s = time.monotonic() - asked
+        finally:
+            process.kill()
+    said, kept = find_last(output, Step, began), find_last(output, Checkpoint, began)
+    if code != STOPPED or kept < said:
+        raise SystemExit(f"It ended with {code}; step {said} was done, and {kept} is kept.")
+    print(f"step {kept}: {stop_s:.2f} s", file=sys.stderr, flush=True)
+    return Measurement(began, time.time(), figures={"stop_s": stop_s, "step": kept})
+
+
+def find_last(output: Path, kind: type[Step | Checkpoint], since: float) -> int:
+    """The step of the last event of that kind since then; -1: there is none."""
+    path = output / "events.jsonl"
+    lines = path.read_text().splitlines() if path.exists() else []
+    events = [event for line in lines if (event := parse_event(line))]
+    return max((e.step for e in events if isinstance(e, kind) and e.at >= since), default=-1)
+
+
+if __name__ == "__main__":
+    main()
