@@ -20,14 +20,11 @@ LUMA = (0.299, 0.587, 0.114)
 def to_input(
     images_NHWC: Tensor, mean: Sequence[float] = MEAN, std: Sequence[float] = STD
 ) -> Tensor:
-    """Model input of images from 0 to 255: N x 3 x H x W floats, channels last in memory.
+    """Model input of uint8 images: N x 3 x H x W floats, channels last in memory.
 
     What is `mean` from 0 to 1 becomes 0; a deviation of `std`, 1.
     """
-    scale = [1 / (255 * deviation) for deviation in std]
-    offset = [-middle / deviation for middle, deviation in zip(mean, std, strict=True)]
-    scale_C, offset_C = torch.tensor([scale, offset], device=images_NHWC.device)
-    return torch.addcmul(offset_C, images_NHWC.float(), scale_C).permute(0, 3, 1, 2)
+    return _normalise(_to_planes(images_NHWC), mean, std)
 
 
 def augment(
@@ -44,10 +41,10 @@ def augment(
         crops_NHWC = zoom(crops_NHWC, sides_N, config.crop)
     if config.flip:
         crops_NHWC = mirror(crops_NHWC, draws_NK[:, DRAWS.index("flip")] < 0.5)
-    images_NHWC, truth_NHW = crops_NHWC[..., :3], crops_NHWC[..., 3].contiguous()
+    images_NCHW, truth_NHW = _to_planes(crops_NHWC[..., :3]), crops_NHWC[..., 3].contiguous()
     if config.jitter:
-        images_NHWC = discolour(images_NHWC, draws_NK, config.jitter)
-    return to_input(images_NHWC), truth_NHW
+        images_NCHW = discolour(images_NCHW, draws_NK, config.jitter)
+    return _normalise(images_NCHW, MEAN, STD), truth_NHW
 
 
 def zoom(windows_NHWC: Tensor, sides_N: Tensor, crop: int) -> Tensor:
@@ -58,15 +55,9 @@ def zoom(windows_NHWC: Tensor, sides_N: Tensor, crop: int) -> Tensor:
     Shape:
         N x W x W x 4 -> N x crop x crop x 4, uint8.
     """
-    centres_NS = find_centres(sides_N, crop)
     if windows_NHWC.device.type == "cpu":
-        crops_NHWC = _scale_each(windows_NHWC, sides_N.tolist(), crop)
-    else:
-        crops_NHWC = _scale_all(windows_NHWC, centres_NS)
-    rows_NS1, columns_N1S = centres_NS.long().unsqueeze(2), centres_NS.long().unsqueeze(1)
-    numbers_N11 = torch.arange(len(windows_NHWC), device=windows_NHWC.device).view(-1, 1, 1)
-    crops_NHWC[..., 3] = windows_NHWC[numbers_N11, rows_NS1, columns_N1S, 3]
-    return crops_NHWC
+        return _scale_each(windows_NHWC, sides_N.tolist(), crop)
+    return _scale_all(windows_NHWC, find_centres(sides_N, crop))
 
 
 def find_centres(sides_N: Tensor, crop: int) -> Tensor:
@@ -85,7 +76,7 @@ def mirror(crops_NHWC: Tensor, mirrored_N: Tensor) -> Tensor:
     return pixels_NHW1.view(torch.uint8)
 
 
-def discolour(images_NHWC: Tensor, draws_NK: Tensor, jitter: float) -> Tensor:
+def discolour(images_NCHW: Tensor, draws_NK: Tensor, jitter: float) -> Tensor:
     """Brightness, saturation and contrast changed, each by a factor of 1 - jitter to 1 + jitter.
 
     From 0 to 255, floats. One after the other they come to a multiple of the pixel, plus one of
@@ -95,13 +86,30 @@ def discolour(images_NHWC: Tensor, draws_NK: Tensor, jitter: float) -> Tensor:
     def draw(name: str) -> Tensor:
         return (1 + jitter * (2 * draws_NK[:, DRAWS.index(name)] - 1)).view(-1, 1, 1, 1)
 
-    images_NHWC = images_NHWC.float()
-    grey_NHW1 = draw("brightness") * (images_NHWC @ images_NHWC.new_tensor(LUMA)).unsqueeze(3)
-    contrast, saturation = draw("contrast"), draw("saturation")
-    flat_NHW1 = (1 - contrast) * grey_NHW1.mean(dim=(1, 2), keepdim=True)
-    flat_NHW1 = torch.addcmul(flat_NHW1, grey_NHW1, contrast * (1 - saturation))
-    kept = contrast * saturation * draw("brightness")
-    return torch.addcmul(flat_NHW1, images_NHWC, kept).clamp_(0, 255)
+    brightness, contrast, saturation = map(draw, ("brightness", "contrast", "saturation"))
+    red_NHW, green_NHW, blue_NHW = images_NCHW.unbind(1)
+    grey_NHW = (red_NHW * LUMA[0]).add_(green_NHW, alpha=LUMA[1]).add_(blue_NHW, alpha=LUMA[2])
+    grey_N1HW = grey_NHW.unsqueeze(1)
+    mean_N111 = (brightness * (1 - contrast)) * grey_N1HW.mean(dim=(2, 3), keepdim=True)
+    flat_N1HW = torch.addcmul(mean_N111, grey_N1HW, brightness * contrast * (1 - saturation))
+    kept_N111 = brightness * contrast * saturation
+    return torch.addcmul(flat_N1HW, images_NCHW, kept_N111).clamp_(0, 255)
+
+
+def _to_planes(images_NHWC: Tensor) -> Tensor:
+    """Floats from 0 to 255, a plane a channel: on a CPU what follows is three times as quick so."""
+    planes_NCHW = images_NHWC.permute(0, 3, 1, 2)
+    return planes_NCHW.to(torch.float32, memory_format=torch.contiguous_format)
+
+
+def _normalise(images_NCHW: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    scale = [1 / (255 * deviation) for deviation in std]
+    offset = [-middle / deviation for middle, deviation in zip(mean, std, strict=True)]
+    scale_C11, offset_C11 = torch.tensor([scale, offset], device=images_NCHW.device)[
+        ..., None, None
+    ]
+    normal_NCHW = torch.addcmul(offset_C11, images_NCHW, scale_C11)
+    return normal_NCHW.contiguous(memory_format=torch.channels_last)
 
 
 def _scale_each(windows_NHWC: Tensor, sides: Sequence[int], crop: int) -> Tensor:
@@ -109,8 +117,9 @@ def _scale_each(windows_NHWC: Tensor, sides: Sequence[int], crop: int) -> Tensor
     scaled_NHWC = windows_NHWC.new_empty((len(sides), crop, crop, windows_NHWC.shape[3]))
     for number, side in enumerate(sides):
         square_1CHW = windows_NHWC[number, None, :side, :side].permute(0, 3, 1, 2)
-        scaled_1CHW = functional.interpolate(square_1CHW, size=(crop, crop), mode="bilinear")
-        scaled_NHWC[number] = scaled_1CHW[0].permute(1, 2, 0)
+        for channels, mode in ((slice(0, 4), "bilinear"), (slice(3, 4), "nearest-exact")):
+            scaled_1CHW = functional.interpolate(square_1CHW[:, channels], (crop, crop), mode=mode)
+            scaled_NHWC[number, ..., channels] = scaled_1CHW[0].permute(1, 2, 0)
     return scaled_NHWC
 
 
@@ -126,4 +135,8 @@ def _scale_all(windows_NHWC: Tensor, centres_NS: Tensor) -> Tensor:
         padding_mode="border",
         align_corners=False,
     )
-    return scaled_NCHW.permute(0, 2, 3, 1).round().to(torch.uint8).contiguous()
+    scaled_NHWC = scaled_NCHW.permute(0, 2, 3, 1).round().to(torch.uint8).contiguous()
+    rows_NS1, columns_N1S = centres_NS.long().unsqueeze(2), centres_NS.long().unsqueeze(1)
+    numbers_N11 = torch.arange(len(windows_NHWC), device=windows_NHWC.device).view(-1, 1, 1)
+    scaled_NHWC[..., 3] = windows_NHWC[numbers_N11, rows_NS1, columns_N1S, 3]
+    return scaled_NHWC
