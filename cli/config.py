@@ -125,6 +125,12 @@ class Settings(BaseModel):
     )
     test: float = Field(0.0, ge=0, lt=1, description="Share for testing, likewise.")
     split_seed: int = Field(0, ge=0, description="Seed of that split.")
+    group_by: str = Field(
+        "", description="Regular expression; images whose names match it alike stay together."
+    )
+    layout: str = Field(
+        "", description="Layout of the dataset, where it could have several: voc, coco, ..."
+    )
     local_port: int = Field(
         0, ge=0, le=65535, description="Loopback port of the local cloud's node; 0: any free one."
     )

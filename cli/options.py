@@ -115,5 +115,12 @@ Results = Annotated[Path | None, typer.Option("--results", help="Folder that get
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done; do nothing.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON value on stdout.")]
 Discard = Annotated[bool, typer.Option("--discard", help="Give up what was not fetched.")]
+Layout = Annotated[
+    str | None, typer.Option("--layout", help="Layout of the dataset, where several fit.")
+]
+GroupBy = Annotated[
+    str | None,
+    typer.Option("--group-by", help="Regular expression: names that match alike stay together."),
+]
 Val = Annotated[float | None, typer.Option("--val", help="Share for validation.")]
 Test = Annotated[float | None, typer.Option("--test", help="Share for testing.")]

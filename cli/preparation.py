@@ -11,8 +11,9 @@ from cli.config import Settings
 from cli.console import Console, format_size
 from train.data.dataset import MANIFEST, Dataset, load_dataset
 from train.data.extract import extract_archive, survey_archive
-from train.data.formats import read_source
-from train.data.separate import SplitSettings, plan_separation, separate_dataset
+from train.data.formats import Source, read_source
+from train.data.separate import separate_dataset
+from train.data.split import SplitSettings
 from train.errors import DataError
 
 SUFFIXES = (".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tar", ".zip")
@@ -27,6 +28,7 @@ class Preparation:
     extracted: Path | None
     folder: Path
     split: SplitSettings
+    layout: str = ""
 
     @property
     def is_done(self) -> bool:
@@ -40,15 +42,21 @@ def plan_preparation(source: Path, settings: Settings, home: Path) -> Preparatio
         DataError: there is nothing at `source`.
     """
     source = source.absolute()
-    split = SplitSettings(settings.val, settings.test, settings.split_seed)
+    split, layout = read_split(settings), settings.layout
     if not source.exists():
         raise DataError(f"{source} does not exist.", fix="Give an archive or a folder.")
     if (source / MANIFEST).exists():
         return Preparation(source, load_dataset(source).name, None, source, split)
+    chosen = _digest(f"{split} {layout}")
     name = next((source.name[: -len(s)] for s in SUFFIXES if source.name.endswith(s)), source.name)
     place = home / "datasets" / f"{name}-{_digest(_identify(source))}"
     extracted = None if source.is_dir() else place / "extracted"
-    return Preparation(source, name, extracted, place / f"separated-{_digest(repr(split))}", split)
+    return Preparation(source, name, extracted, place / f"separated-{chosen}", split, layout)
+
+
+def read_split(settings: Settings) -> SplitSettings:
+    """How lists are made where none are published."""
+    return SplitSettings(settings.val, settings.test, settings.split_seed, settings.group_by)
 
 
 def prepare_dataset(preparation: Preparation, console: Console) -> Dataset:
@@ -65,7 +73,9 @@ def prepare_dataset(preparation: Preparation, console: Console) -> Dataset:
         console.say(f"Extracted {found.files} files, {format_size(found.size_bytes)}.")
     with console.count("separate") as update:
         made = separate_dataset(
-            folder, preparation.folder, preparation.split, preparation.name, update
+            *(folder, preparation.folder, preparation.split, preparation.name),
+            progress=update,
+            layout=preparation.layout,
         )
     for note in made.notes:
         console.say(f"Note: {note}")
@@ -85,11 +95,18 @@ def describe_preparation(preparation: Preparation) -> tuple[list[str], int]:
             f"to {preparation.extracted}",
             f"separate {preparation.extracted} to {preparation.folder}",
         ], size
-    lists, notes = plan_separation(read_source(preparation.source), preparation.split)
-    counts = {name: len(ids) for name, ids in lists.items()}
+    found = read_source(preparation.source, preparation.layout)
     size = sum(p.stat().st_size for p in preparation.source.rglob("*") if p.is_file())
-    line = f"separate {preparation.source} to {preparation.folder} ({_count(counts)})"
-    return [line, *notes], size
+    line = f"separate {preparation.source} to {preparation.folder} ({summarise_source(found)})"
+    return [line], size
+
+
+def summarise_source(source: Source) -> str:
+    """The layout, and how many pairs it has by their names."""
+    labelled = len(source.images.keys() & source.masks.keys())
+    return (
+        f"{source.layout}: {labelled} images with a mask, {len(source.images) - labelled} without"
+    )
 
 
 def show_dataset(dataset: Dataset, console: Console) -> None:

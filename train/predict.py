@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -127,17 +128,29 @@ def write_runlengths(dataset: Dataset, output: Path, lists: Sequence[ListName]) 
             for sample in dataset.lists[name]
         ]
         path = output / PREDICTIONS / f"{name}.csv"
-        write_csv(path, files, dataset.classes, dataset.task == "multilabel")
+        multilabel, size = dataset.task == "multilabel", dataset.runlength_size
+        write_csv(path, files, dataset.classes, multilabel, size)
 
 
 def write_csv(
-    path: Path, files: Sequence[tuple[str, Path]], classes: Sequence[ClassInfo], multilabel: bool
+    path: Path,
+    files: Sequence[tuple[str, Path]],
+    classes: Sequence[ClassInfo],
+    multilabel: bool,
+    size: tuple[int, int] | None = None,
 ) -> None:
-    """Write the masks of named images as `train.data.runlength` has them: `IMAGE_CLASS,RUNS`."""
+    """Write the masks of named images as `train.data.runlength` has them: `IMAGE_CLASS,RUNS`.
+
+    With `size` (height, width), each is scaled to it first.
+    """
 
     def encode(file: tuple[str, Path]) -> list[tuple[str, str]]:
         image, mask = file
-        runs = encode_classes(read_mask(mask), len(classes), multilabel)
+        ids = read_mask(mask)
+        if size:
+            scaled = Image.fromarray(ids).resize(size[::-1], Image.Resampling.NEAREST)
+            ids = np.asarray(scaled)
+        runs = encode_classes(ids, len(classes), multilabel)
         return [(f"{image}_{info.name}", text) for info, text in zip(classes, runs, strict=True)]
 
     path.parent.mkdir(parents=True, exist_ok=True)

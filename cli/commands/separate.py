@@ -18,6 +18,8 @@ def command(
     val: options.Val = None,
     test: options.Test = None,
     seed: SplitSeed = None,
+    group_by: options.GroupBy = None,
+    layout: options.Layout = None,
     dry_run: options.DryRun = False,
     json: options.Json = False,
 ) -> None:
@@ -27,24 +29,26 @@ def command(
     """
     from cli.config import load_settings
     from cli.console import Console
-    from cli.preparation import show_dataset, summarise_dataset
-    from train.data.formats import read_source
-    from train.data.separate import SplitSettings, plan_separation, separate_dataset
+    from cli.preparation import read_split, show_dataset, summarise_dataset
+    from train.data.separate import plan_separation, separate_dataset
 
-    settings = load_settings({"val": val, "test": test, "split_seed": seed})
-    split = SplitSettings(settings.val, settings.test, settings.split_seed)
+    given = {"val": val, "test": test, "split_seed": seed, "group_by": group_by, "layout": layout}
+    settings = load_settings(given)
+    split = read_split(settings)
     console = Console(json)
     if dry_run:
-        source = read_source(folder)
-        lists, notes = plan_separation(source, split)
-        counts = {name: len(ids) for name, ids in lists.items()}
-        console.say(f"Would separate {folder} ({source.layout}) to {to}: {counts}")
-        console.answer(
-            {"layout": source.layout, "counts": counts, "notes": notes, "target": str(to)}
-        )
+        with (
+            console.count("look") as update,
+            plan_separation(folder, split, settings.layout, update) as (survey, lists, findings),
+        ):
+            counts = {name: len(ids) for name, ids in lists.items()}
+            found = survey.source.layout
+        console.say(f"Would separate {folder} ({found}) to {to}: {counts}")
+        notes = [finding.message for finding in findings]
+        console.answer({"layout": found, "counts": counts, "notes": notes, "target": str(to)})
         return
     with console.count("separate") as update:
-        done = separate_dataset(folder, to, split, progress=update)
+        done = separate_dataset(folder, to, split, None, update, settings.layout)
     for note in done.notes:
         console.say(f"Note: {note}")
     show_dataset(done.dataset, console)

@@ -71,11 +71,11 @@ def test_an_interrupted_extraction_is_completed(
     path = make_tar(tmp_path / "data.tar", "w")
     write, written = module._write_file, list[str]()
 
-    def write_one_then_die(member: Any, target: Path) -> None:
+    def write_one_then_die(member: Any, *place: Any) -> None:
         if written:
             raise KeyboardInterrupt
         written.append(member.name)
-        write(member, target)
+        write(member, *place)
 
     monkeypatch.setattr(module, "_write_file", write_one_then_die)
     with pytest.raises(KeyboardInterrupt):
@@ -151,6 +151,97 @@ def test_an_archive_that_does_not_fit_is_refused_first(
     with pytest.raises(DataError, match=r"needs .* GiB and .* nothing was extracted"):
         extract_archive(path, tmp_path / "out")
     assert not read_all(tmp_path / "out.partial")
+
+
+@pytest.mark.parametrize("kind", ["tar.gz", "zip"])
+def test_a_bomb_is_refused_and_nothing_of_it_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr(module, "FREE_BYTES", 2**16)
+    zeros, path = bytes(2**24), tmp_path / f"bomb.{kind}"
+    if kind == "zip":
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("small", b"1")
+            archive.writestr("large", zeros)
+    else:
+        with tarfile.open(path, "w:gz") as tar:
+            for name, content in (("small", b"1"), ("large", zeros)):
+                info = tarfile.TarInfo(name)
+                info.size = len(content)
+                tar.addfile(info, io.BytesIO(content))
+    with pytest.raises(DataError, match="would unpack to more than") as caught:
+        extract_archive(path, tmp_path / "out")
+    assert "Do not trust" in caught.value.fix
+    assert not read_all(tmp_path / "out.partial")
+
+
+def test_a_tar_whose_first_member_has_more_headers_is_read(tmp_path: Path) -> None:
+    make_folder(tmp_path / "files")
+    with tarfile.open(tmp_path / "d.tar", "w", format=tarfile.PAX_FORMAT) as tar:
+        # Its times have fractions: that takes a header of its own.
+        tar.add(tmp_path / "files", ".")
+    extract_archive(tmp_path / "d.tar", tmp_path / "out")
+    assert read_all(tmp_path / "out") == FILES
+
+
+@pytest.mark.parametrize("kind", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_tars_of_all_formats_are_read_as_the_library_reads_them(tmp_path: Path, kind: int) -> None:
+    """Long names, names that are no ASCII, empty files, folders, links, and large numbers."""
+    names = ["a", "ü/é.txt", "d" * 60 + "/" + "e" * 80, "x/" * 40 + "y", "empty", "z/b"]
+    with tarfile.open(tmp_path / "d.tar", "w", format=kind) as tar:
+        for number, name in enumerate(names):
+            info = tarfile.TarInfo(name)
+            content = b"" if name == "empty" else bytes([number]) * (number * 300 + 1)
+            info.size, info.mtime = len(content), 1_000_000_000 + number
+            tar.addfile(info, io.BytesIO(content))
+        tar.addfile(entry("folder", tarfile.DIRTYPE))
+        hard = entry("hard", tarfile.LNKTYPE, "a")
+        hard.mtime = 1_000_000_000
+        tar.addfile(hard)
+        tar.addfile(entry("soft", tarfile.SYMTYPE, "a"))
+    extract_archive(tmp_path / "d.tar", tmp_path / "ours")
+    with tarfile.open(tmp_path / "d.tar") as tar:
+        tar.extractall(tmp_path / "theirs", filter="data")
+    assert read_all(tmp_path / "ours") == read_all(tmp_path / "theirs")
+    for path in (tmp_path / "theirs").rglob("*"):
+        ours = tmp_path / "ours" / path.relative_to(tmp_path / "theirs")
+        assert (ours.is_dir(), ours.is_symlink()) == (path.is_dir(), path.is_symlink())
+        if path.is_file() and not path.is_symlink():
+            assert int(ours.stat().st_mtime) == int(path.stat().st_mtime)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2])
+def test_a_damaged_member_of_a_zip_is_named(tmp_path: Path, method: int) -> None:
+    path = tmp_path / "data.zip"
+    with zipfile.ZipFile(path, "w", method) as archive:
+        archive.writestr("one.txt", b"0123456789" * 100)
+    content = bytearray(path.read_bytes())
+    content[40] ^= 255
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"data\.zip is corrupt"):
+        extract_archive(path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_many_files_in_many_batches(tmp_path: Path) -> None:
+    wanted = {f"{n % 7}/{n}": bytes([n % 256]) * (n % 50) for n in range(700)}
+    with tarfile.open(tmp_path / "d.tar.gz", "w:gz") as tar:
+        for name, content in wanted.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    seen: list[int] = []
+    done = extract_archive(tmp_path / "d.tar.gz", tmp_path / "out", lambda n, _: seen.append(n))
+    assert read_all(tmp_path / "out") == wanted
+    assert (done.files, seen[-1]) == (700, 700)
+    assert seen == sorted(seen)
+
+
+def test_a_file_takes_the_place_of_a_link_and_does_not_follow_it(tmp_path: Path) -> None:
+    link, file = entry("three", tarfile.SYMTYPE, "a/one.txt"), entry("three")
+    extract_archive(make_tar(tmp_path / "d.tar", "w", [link, file]), tmp_path / "out")
+    assert (tmp_path / "out/a/one.txt").read_bytes() == b"1"
+    assert not (tmp_path / "out/three").is_symlink()
 
 
 def test_a_target_with_something_else_is_left_alone(tmp_path: Path) -> None:

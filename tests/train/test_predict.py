@@ -227,6 +227,20 @@ def test_the_csv_says_what_the_masks_say(
             np.testing.assert_array_equal(there, mask >> k & 1 if multilabel else mask == k)
 
 
+def test_runs_are_of_the_size_that_they_are_handed_in_at(
+    dataset: Dataset, folder: Path, tmp_path: Path
+) -> None:
+    small = dataset.model_copy(update={"runlength_size": (7, 9)})
+    write_all(make_predictor(), small, folder, tmp_path)
+    write_runlengths(small, tmp_path, ["val"])
+    _, *rows = read_rows(tmp_path / "predictions" / "val.csv")
+    covered: dict[str, int] = {}
+    for label, text in rows:
+        image = label.partition(".png_")[0]
+        covered[image] = covered.get(image, 0) + int(decode(text, 7, 9).sum())
+    assert set(covered.values()) == {7 * 9}
+
+
 def test_samples_are_the_first_validation_images(
     dataset: Dataset, folder: Path, tmp_path: Path
 ) -> None:

@@ -57,6 +57,9 @@ class Dataset(_Frozen):
     task: Literal["multiclass", "multilabel"] = "multiclass"
     classes: list[ClassInfo]
     ignore_index: int | None
+    runlength_size: tuple[int, int] | None = Field(
+        None, description="Height and width that predictions are scaled to as runs of pixels."
+    )
     fingerprint: str = Field(
         description="SHA-256 of the content, whatever the paths and the names."
     )
@@ -116,9 +119,9 @@ def fingerprint(
     classes: Iterable[ClassInfo],
     ignore_index: int | None,
     lists: Mapping[ListName, list[Sample]],
-    files: Mapping[str, FileInfo],
+    digests: Mapping[str, str],
 ) -> str:
-    """SHA-256 over classes, lists and the hashes of all pixels.
+    """SHA-256 over classes, lists and `digests`: what each file of the lists holds, hashed.
 
     The same data extracted twice, anywhere, has the same fingerprint.
     """
@@ -127,8 +130,7 @@ def fingerprint(
         "ignore_index": ignore_index,
         "lists": {
             name: [
-                [s.id, files[s.image].sha256, files[s.mask].sha256 if s.mask else None]
-                for s in lists[name]
+                [s.id, digests[s.image], digests[s.mask] if s.mask else None] for s in lists[name]
             ]
             for name in LISTS
         },

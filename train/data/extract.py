@@ -4,42 +4,32 @@ Files go to `TARGET.partial`, which becomes TARGET when the last one is there: a
 is whole, and a second call continues where the first was stopped.
 """
 
-import calendar
-import functools
+import errno
 import json
-import lzma
 import os
 import shutil
-import stat
-import tarfile
-import zipfile
-import zlib
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import IO
 
+from train.data.archives import DOWNLOAD_AGAIN, Archive, Member, open_archive
 from train.errors import DataError
 
 MARK = ".segaway-extracted.json"
 MARGIN_BYTES = 64 * 2**20
-CHUNK_BYTES = 2**20
+# More than this many times its own size, beyond a first GiB, is a bomb and no dataset.
+LARGEST_RATIO, FREE_BYTES = 250, 2**30
+MOST_FILES = 20_000_000
+THREADS = os.cpu_count() or 1
+LARGE_BYTES, MOST_PENDING = 2**16, 16
+TOLD_FILES = 50
+OPEN_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 
 Progress = Callable[[int, int], None]
 """Called with files and bytes done so far."""
-
-
-@dataclass(frozen=True)
-class Member:
-    """One entry of an archive. `link` is set for links; a hard link's is relative to the root."""
-
-    name: str
-    size: int
-    mtime: int
-    kind: str
-    link: str = ""
-    open: Callable[[], IO[bytes]] | None = None
 
 
 @dataclass(frozen=True)
@@ -52,11 +42,14 @@ class Extraction:
     done_before: bool
 
 
+class Refused(DataError):
+    """What an archive holds is not to be trusted."""
+
+
 def survey_archive(source: Path) -> tuple[int, int]:
     """Files in `source` and their bytes in all. Reads, checks every name, and writes nothing."""
-    with _members(source) as members:
-        checked = [_checked(source, member) for member in members]
-    sizes = [member.size for member in checked if member.kind == "file"]
+    with open_archive(source) as archive:
+        sizes = [m.size for m in _check_all(source, archive.members) if m.kind == "file"]
     return len(sizes), sum(sizes)
 
 
@@ -77,7 +70,8 @@ def extract_archive(
 
     Raises:
         DataError: the archive is corrupt or of no known kind; a member would leave the target,
-            or is a device; the disk has no room; the target holds something else.
+            or is a device; it would take far more room than a dataset does, or than there is; the
+            target holds something else.
     """
     if is_extracted(source, target):
         mark = json.loads((target / MARK).read_text())
@@ -88,66 +82,168 @@ def extract_archive(
             fix="Give another --to, or remove that folder.",
         )
     partial = target.with_name(target.name + ".partial")
-    with _wrap_os_errors(source, partial):
+    with _wrap_os_errors(source, partial), open_archive(source) as archive:
+        began_before = partial.exists()
         partial.mkdir(parents=True, exist_ok=True)
-        _check_room(source, partial)
-        files, size = _write_members(source, partial, progress)
-        mark = {"source": _identity(source), "files": files, "bytes": size}
+        members = _list_checked(source, archive, partial)
+        try:
+            writer = _Writer(partial, began_before, progress)
+            writer.write_all(members, archive.in_order)
+        except Refused:
+            shutil.rmtree(partial)
+            raise
+        if not writer.files:
+            raise DataError(f"{source} holds no file.", fix="Check that the download is whole.")
+        mark = {"source": _identity(source), "files": writer.files, "bytes": writer.bytes}
         (partial / MARK).write_text(json.dumps(mark))
         partial.rename(target)
-    return Extraction(target, files, size, done_before=False)
+    return Extraction(target, writer.files, writer.bytes, done_before=False)
 
 
-def _write_members(source: Path, root: Path, progress: Progress) -> tuple[int, int]:
+def _list_checked(source: Path, archive: Archive, partial: Path) -> Iterable[Member]:
+    """The members, all checked before the first is written where that takes no second reading."""
+    if archive.in_order:
+        return _check_all(source, archive.members, partial)
+    members = list(_check_all(source, archive.members))
+    # What an earlier call already wrote counts as room.
+    there = sum(p.stat().st_size for p in partial.rglob("*") if p.is_file() and not p.is_symlink())
+    _check_room(source, partial, sum(member.size for member in members) - there)
+    return members
+
+
+def _check_all(
+    source: Path, members: Iterable[Member], partial: Path | None = None
+) -> Iterator[Member]:
+    """The members as they are allowed; with `partial`, as long as there is room."""
+    packed = source.stat().st_size if source.is_file() else 0
+    free = shutil.disk_usage(partial).free if partial else 0
     files = size = 0
-    with _members(source) as members:
-        for member in members:
-            _write_member(_checked(source, member), root)
-            if member.kind == "file":
-                files, size = files + 1, size + member.size
-                progress(files, size)
-    if not files:
-        raise DataError(f"{source} holds no file.", fix="Check that the download is whole.")
-    return files, size
+    for member in members:
+        checked = _check(source, member)
+        if member.kind == "file":
+            files, size = files + 1, size + member.size
+        bomb = packed and size > FREE_BYTES + LARGEST_RATIO * packed
+        if bomb or files > MOST_FILES:
+            raise Refused(
+                f"{source.name} has {packed} bytes and would unpack to more than {size}, in "
+                f"{files} files; nothing of it is left.",
+                fix="Do not trust this archive. Unpack it yourself if you know better.",
+            )
+        if partial and size + MARGIN_BYTES > free:
+            _check_room(source, partial, size)
+        yield checked
 
 
-def _write_member(member: Member, root: Path) -> None:
-    path = root / member.name
-    if not path.parent.resolve().is_relative_to(root.resolve()):
-        raise _refusal(member, "is written through a link that leaves the target")
-    if member.kind == "folder":
-        path.mkdir(parents=True, exist_ok=True)
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if member.kind == "symlink":
-        path.unlink(missing_ok=True)
-        path.symlink_to(member.link)
-    elif member.kind == "hardlink":
-        path.unlink(missing_ok=True)
-        path.hardlink_to(root / member.link)
-    else:
-        _write_file(member, path)
+class _Writer:
+    """Writes members below a folder; counts what is there."""
 
+    def __init__(self, root: Path, began_before: bool, progress: Progress) -> None:
+        self.files = self.bytes = 0
+        self._root, self._began_before, self._progress = root, began_before, progress
+        self._real_root = root.resolve()
+        self._parents: set[str] = set()
+        self._pending: deque[Future[None]] = deque()
 
-def _write_file(member: Member, path: Path) -> None:
-    # A whole file carries its member's time, which is set last: size and time say that it is done.
-    if path.is_file() and not path.is_symlink():
-        known = path.stat()
-        if known.st_size == member.size and int(known.st_mtime) == member.mtime:
+    def write_all(self, members: Iterable[Member], in_order: bool) -> None:
+        """All of them. Large files are written by threads, small ones here: what they take is the
+        file system's time, and threads only stand in each other's way there.
+        """
+        with ThreadPoolExecutor(THREADS) as pool:
+            try:
+                for member in members:
+                    self._make_parent(member)
+                    if member.kind != "file":
+                        self._wait(0)
+                        self._make(member)
+                    elif in_order or member.size < LARGE_BYTES:
+                        self._write(member)
+                    else:
+                        self._pending.append(pool.submit(self._write, member))
+                        self._wait(MOST_PENDING)
+                    self._count(member)
+                self._wait(0)
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+        self._progress(self.files, self.bytes)
+
+    def _write(self, member: Member) -> None:
+        _write_file(member, f"{self._root}/{member.name}", self._began_before)
+
+    def _count(self, member: Member) -> None:
+        if member.kind == "file":
+            self.files, self.bytes = self.files + 1, self.bytes + member.size
+            if self.files % TOLD_FILES == 0:
+                self._progress(self.files, self.bytes)
+
+    def _wait(self, most: int) -> None:
+        """Until no more than so many files are being written: a link may be to one of them."""
+        while len(self._pending) > most:
+            self._pending.popleft().result()
+
+    def _make_parent(self, member: Member) -> None:
+        parent = member.name.rpartition("/")[0]
+        if parent in self._parents:
             return
-    assert member.open is not None
-    partial = path.with_name(path.name + ".part")
-    with member.open() as reader, partial.open("wb") as writer:
-        shutil.copyfileobj(reader, writer, CHUNK_BYTES)
-    if partial.stat().st_size != member.size:
-        raise DataError(f"{member.name} is shorter than the archive says.", fix=_DOWNLOAD_AGAIN)
-    os.utime(partial, (member.mtime, member.mtime))
-    partial.replace(path)
+        path = self._root / parent
+        if not path.resolve().is_relative_to(self._real_root):
+            raise _refusal(member, "is written through a link that leaves the target")
+        path.mkdir(parents=True, exist_ok=True)
+        self._parents.add(parent)
+
+    def _make(self, member: Member) -> None:
+        """What is no file."""
+        path = self._root / member.name
+        if member.kind == "folder":
+            self._make_parent(replace(member, name=f"{member.name}/"))
+            return
+        path.unlink(missing_ok=True)
+        if member.kind == "symlink":
+            path.symlink_to(member.link)
+        else:
+            path.hardlink_to(self._root / member.link)
 
 
-def _checked(source: Path, member: Member) -> Member:
+def _write_file(member: Member, path: str, began_before: bool) -> None:
+    """Write a file, last its time: size and time say that it is done."""
+    if began_before and _is_done(member, path):
+        return
+    assert member.read is not None
+    try:
+        file = os.open(path, OPEN_FLAGS, 0o644)
+    except OSError as error:
+        if error.errno not in (errno.ELOOP, errno.EMLINK):
+            raise
+        os.unlink(path)
+        file = os.open(path, OPEN_FLAGS, 0o644)
+    try:
+        size = 0
+        for piece in member.read():
+            done = 0
+            while done < len(piece):
+                done += os.write(file, piece[done:])
+            size += done
+        if size != member.size:
+            raise DataError(f"{member.name} is shorter than the archive says.", fix=DOWNLOAD_AGAIN)
+        os.utime(file, (member.mtime, member.mtime))
+    finally:
+        os.close(file)
+
+
+def _is_done(member: Member, path: str) -> bool:
+    try:
+        known = os.lstat(path)
+    except OSError:
+        return False
+    return known.st_size == member.size and int(known.st_mtime) == member.mtime
+
+
+def _check(source: Path, member: Member) -> Member:
     """`member`, when nothing about it can reach outside the target."""
-    name = PurePosixPath(member.name.replace("\\", "/"))
+    plain = member.name
+    if member.kind == "file" and plain and plain[0] != "/" and not _is_odd(plain):
+        return member
+    name = PurePosixPath(plain.replace("\\", "/"))
     if name.is_absolute() or ".." in name.parts or (name.parts and ":" in name.parts[0]):
         raise _refusal(member, f"of {source.name} points outside the target")
     if member.kind == "device":
@@ -156,7 +252,11 @@ def _checked(source: Path, member: Member) -> Member:
         base = name.parent if member.kind == "symlink" else PurePosixPath()
         if PurePosixPath(member.link).is_absolute() or _leaves(base / member.link):
             raise _refusal(member, f"of {source.name} is a link that leaves the target")
-    return member
+    return replace(member, name=name.as_posix())
+
+
+def _is_odd(name: str) -> bool:
+    return ".." in name or "\\" in name or ":" in name or "//" in name or "./" in name
 
 
 def _leaves(path: PurePosixPath) -> bool:
@@ -168,108 +268,11 @@ def _leaves(path: PurePosixPath) -> bool:
     return False
 
 
-def _refusal(member: Member, why: str) -> DataError:
-    return DataError(
+def _refusal(member: Member, why: str) -> Refused:
+    return Refused(
         f"{member.name!r} {why}; nothing of it was written.",
         fix="Do not trust this archive. Repack it without that entry if you know better.",
     )
-
-
-_DOWNLOAD_AGAIN = "Download the archive again and compare its checksum with the publisher's."
-
-
-@contextmanager
-def _members(source: Path) -> Iterator[Iterator[Member]]:
-    """The members of `source`, in order; errors of the archive's reader become DataError."""
-    if source.is_dir():
-        yield _folder_members(source)
-        return
-    try:
-        if zipfile.is_zipfile(source):
-            with zipfile.ZipFile(source) as archive:
-                yield _zip_members(archive)
-        else:
-            with tarfile.open(source, "r:*") as tar:
-                yield _tar_members(tar)
-    except FileNotFoundError as error:
-        if error.filename == str(source):
-            raise DataError(
-                f"{source} does not exist.", fix="Check the path of the archive."
-            ) from error
-        raise
-    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError) as error:
-        raise DataError(
-            f"{source} is corrupt or no tar or zip archive ({error}).", fix=_DOWNLOAD_AGAIN
-        ) from error
-    except (RuntimeError, NotImplementedError) as error:
-        raise DataError(
-            f"{source} cannot be unpacked: {error}.", fix="Unpack it yourself and give the folder."
-        ) from error
-
-
-def _tar_members(tar: tarfile.TarFile) -> Iterator[Member]:
-    for info in tar:
-        if info.isreg():
-            opener = functools.partial(_open_tar_member, tar, info)
-            yield Member(info.name, info.size, int(info.mtime), "file", open=opener)
-        elif info.isdir():
-            yield Member(info.name, 0, int(info.mtime), "folder")
-        elif info.issym() or info.islnk():
-            kind = "symlink" if info.issym() else "hardlink"
-            yield Member(info.name, 0, int(info.mtime), kind, link=info.linkname)
-        else:
-            yield Member(info.name, 0, int(info.mtime), "device")
-    _check_tar_end(tar)
-
-
-def _check_tar_end(tar: tarfile.TarFile) -> None:
-    """Zeros end a whole archive; tarfile itself misses a cut between two members."""
-    assert tar.fileobj is not None
-    tar.fileobj.seek(tar.offset)
-    if tar.fileobj.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:
-        raise tarfile.ReadError("it ends in the middle")
-
-
-def _open_tar_member(tar: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
-    reader = tar.extractfile(info)
-    assert reader is not None  # it is None for folders and devices alone
-    return reader
-
-
-def _zip_members(archive: zipfile.ZipFile) -> Iterator[Member]:
-    for info in archive.infolist():
-        mode = info.external_attr >> 16
-        mtime = calendar.timegm((*info.date_time, 0, 0, 0))
-        if info.is_dir():
-            yield Member(info.filename, 0, mtime, "folder")
-        elif stat.S_ISLNK(mode):
-            link = archive.read(info).decode()
-            yield Member(info.filename, 0, mtime, "symlink", link=link)
-        elif mode and stat.S_IFMT(mode) not in (0, stat.S_IFREG):
-            yield Member(info.filename, 0, mtime, "device")
-        else:
-            opener = functools.partial(archive.open, info)
-            yield Member(info.filename, info.file_size, mtime, "file", open=opener)
-
-
-def _folder_members(source: Path) -> Iterator[Member]:
-    for folder, folders, names in os.walk(source):
-        folders.sort()
-        for name in sorted(names) + [f for f in folders if (Path(folder) / f).is_symlink()]:
-            path = Path(folder) / name
-            relative = path.relative_to(source).as_posix()
-            info = path.lstat()
-            if stat.S_ISLNK(info.st_mode):
-                yield Member(relative, 0, 0, "symlink", link=os.readlink(path))
-            elif stat.S_ISREG(info.st_mode):
-                opener = functools.partial(_open_file, path)
-                yield Member(relative, info.st_size, int(info.st_mtime), "file", open=opener)
-            else:
-                yield Member(relative, 0, 0, "device")
-
-
-def _open_file(path: Path) -> IO[bytes]:
-    return path.open("rb")
 
 
 def _identity(source: Path) -> list[object]:
@@ -278,12 +281,10 @@ def _identity(source: Path) -> list[object]:
     return [source.name, info.st_size if source.is_file() else 0, info.st_mtime_ns]
 
 
-def _check_room(source: Path, target: Path) -> None:
-    """Refuse what cannot fit. What an earlier call already wrote counts as room."""
-    _, size = survey_archive(source)
-    there = sum(p.stat().st_size for p in target.rglob("*") if p.is_file() and not p.is_symlink())
+def _check_room(source: Path, target: Path, size: int) -> None:
+    """Refuse what cannot fit."""
     free = shutil.disk_usage(target).free
-    if size - there + MARGIN_BYTES > free:
+    if size + MARGIN_BYTES > free:
         raise DataError(
             f"{source.name} needs {size / 2**30:.2f} GiB and {target.parent} has "
             f"{free / 2**30:.2f} GiB free; nothing was extracted.",

@@ -4,38 +4,65 @@ A layout is a module with two functions:
 
     recognise(folder) -> bool         looks at names only; returns at once
     read(folder) -> Source            lists the pairs; opens no image
+
+A layout whose masks are no files of ids says how they are made, as `Drawn`. One that would fit
+many others has FALLBACK = True: it is asked where no other is recognised.
 """
 
 import importlib
 import os
 import pkgutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Literal, Protocol, cast
 
 from train.data.dataset import ClassInfo, ListName
+from train.data.findings import Finding
+from train.data.masks import Mask
 from train.errors import DataError
 
 SEARCH_DEPTH = 3
+IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A mask that is made of what `origin` says, where no file holds it.
+
+    `draw` takes height and width, and gives ids, or bits where classes overlap; it raises
+    DataError for what cannot be drawn.
+    """
+
+    origin: Path
+    draw: Callable[[int, int], Mask]
 
 
 @dataclass(frozen=True)
 class Source:
-    """A dataset as it was published. `lists` is empty where no split was published.
+    """A dataset as it was published.
 
+    `lists` is empty where no split was published. Where `classes` is empty, they are the values
+    that the masks hold. `values` says what a mask's values stand for, where they are no ids.
     `class_source` is the file that names the classes; `colors_bind` says that its colours are
-    those of the masks' palettes, too.
+    those of the masks, too. `runlength_size` (height, width) is what predictions are scaled to
+    before they are written as runs. `urls` are those of images that are not here yet. `findings`
+    are what was seen while the pairs were listed.
     """
 
     layout: str
     classes: list[ClassInfo]
     ignore_index: int | None
     images: dict[str, Path]
-    masks: dict[str, Path]
+    masks: Mapping[str, Path | Drawn]
     lists: dict[ListName, list[str]] = field(default_factory=dict)
     class_source: Path | None = None
     colors_bind: bool = False
+    task: Literal["multiclass", "multilabel"] = "multiclass"
+    values: Mapping[int, int] | None = None
+    runlength_size: tuple[int, int] | None = None
+    urls: dict[str, str] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
 
 
 class Layout(Protocol):
@@ -48,7 +75,8 @@ class Layout(Protocol):
 
 def list_layouts() -> list[str]:
     """The names of the layouts that can be read."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+    modules = pkgutil.iter_modules(__path__)
+    return sorted(module.name for module in modules if not module.name.startswith("_"))
 
 
 def load_layout(name: str) -> Layout:
@@ -56,46 +84,104 @@ def load_layout(name: str) -> Layout:
     return cast(Layout, importlib.import_module(f"{__name__}.{name}"))
 
 
-def read_source(folder: Path) -> Source:
-    """The dataset somewhere in `folder`, at most three levels down.
+def read_source(folder: Path, layout: str | None = None) -> Source:
+    """The dataset somewhere in `folder`, at most three levels down; of `layout`, if it is named.
 
     Raises:
         DataError: no layout is recognised there, or more than one is.
     """
     if not folder.is_dir():
         raise DataError(f"{folder} is no folder.", fix="Give the folder that `extract` wrote.")
-    for place in _walk(folder, SEARCH_DEPTH):
-        names = [name for name in list_layouts() if load_layout(name).recognise(place)]
-        if len(names) > 1:
-            raise DataError(
-                f"{place} could be {' or '.join(names)}.",
-                fix="Leave the files of one layout in that folder.",
-            )
-        if names:
-            return load_layout(names[0]).read(place)
+    if layout and layout not in list_layouts():
+        raise DataError(
+            f"There is no layout {layout!r}.", fix=f"Take one of {', '.join(list_layouts())}."
+        )
+    known = {name: load_layout(name) for name in ([layout] if layout else list_layouts())}
+    places = list(_walk(folder, SEARCH_DEPTH))
+    for asked_last in (False, True):
+        asked = {n: each for n, each in known.items() if hasattr(each, "FALLBACK") == asked_last}
+        for place in places:
+            names = [name for name, each in asked.items() if each.recognise(place)]
+            if len(names) > 1:
+                raise DataError(
+                    f"{place} could be {' or '.join(names)}.",
+                    fix=f"Say which: --layout {names[0]}, or --layout {names[1]}.",
+                )
+            if names:
+                return asked[names[0]].read(place)
+    if layout:
+        raise DataError(
+            f"{folder} has not the layout {layout}.",
+            fix="docs/datasets.md shows what it looks like.",
+        )
     raise DataError(
         f"{folder} has none of the known layouts: {', '.join(list_layouts())}.",
         fix="docs/datasets.md shows what each of them looks like.",
     )
 
 
-def index_by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
-    """Files of `folder` with one of the `suffixes`, by stem, sorted.
+def index_by_stem(folder: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> dict[str, Path]:
+    """Files of `folder` with one of the `suffixes`, in any case, by stem, sorted.
 
     Raises:
         DataError: two files have the same stem.
     """
     found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() not in suffixes or not path.is_file():
-            continue
-        if path.stem in found:
-            raise DataError(
-                f"{found[path.stem]} and {path.name} have the same name but for the ending.",
-                fix="Rename or remove one of them.",
-            )
-        found[path.stem] = path
+    for name in list_names(folder):
+        stem, suffix = os.path.splitext(name)
+        if suffix.lower() in suffixes:
+            add_file(found, stem, folder / name)
     return found
+
+
+def add_file(found: dict[str, Path], key: str, path: Path) -> None:
+    """Put a file under its key.
+
+    Raises:
+        DataError: another file has that key.
+    """
+    if key in found:
+        raise DataError(
+            f"{found[key]} and {path.name} have the same name but for the ending.",
+            fix="Rename or remove one of them.",
+        )
+    found[key] = path
+
+
+def scan(folder: Path) -> list[tuple[str, bool]]:
+    """Name and whether it is a folder, of all that lies in `folder`, by name; none where none is.
+
+    Hidden entries are left out.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            return sorted((e.name, e.is_dir()) for e in entries if not e.name.startswith("."))
+    except OSError:
+        return []
+
+
+def list_names(folder: Path) -> list[str]:
+    """The names of the files in `folder`, sorted."""
+    return [name for name, is_folder in scan(folder) if not is_folder]
+
+
+def list_folders(folder: Path) -> list[str]:
+    """The names of the folders in `folder`, sorted."""
+    return [name for name, is_folder in scan(folder) if is_folder]
+
+
+def read_text(path: Path) -> str:
+    """The text of a file; a BOM is no matter.
+
+    Raises:
+        DataError: it cannot be read as UTF-8 text.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"{path} cannot be read as text ({error}).", fix="Save it as UTF-8 text."
+        ) from error
 
 
 def read_lines(path: Path) -> list[str]:
@@ -104,13 +190,21 @@ def read_lines(path: Path) -> list[str]:
     Raises:
         DataError: it cannot be read as UTF-8 text.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+    return [line.strip() for line in read_text(path).splitlines() if line.strip()]
+
+
+def read_class_names(path: Path) -> list[str]:
+    """One name a line, class 0 first.
+
+    Raises:
+        DataError: it names none, or one twice.
+    """
+    names = read_lines(path)
+    if not names or len(set(names)) < len(names):
         raise DataError(
-            f"{path} cannot be read as text ({error}).", fix="Save it as UTF-8 text."
-        ) from error
-    return [line.strip() for line in text.splitlines() if line.strip()]
+            f"{path} names no class, or one class twice.", fix="Give each class one line."
+        )
+    return names
 
 
 def _walk(folder: Path, depth: int) -> Iterator[Path]:

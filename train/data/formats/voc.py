@@ -1,12 +1,16 @@
 """PASCAL VOC 2012: JPEGImages, SegmentationClass (palette PNG, 255 = void), ImageSets lists.
 
-Source of the layout: the VOC 2012 development kit, section "Segmentation". `labelmap.txt`, which
-CVAT writes beside the folders (`name:r,g,b:parts:actions`), replaces VOC's own 21 classes.
+Sources: the VOC 2012 development kit, section "Segmentation"; Hariharan et al. 2011 (SBD), whose
+masks are known as SegmentationClassAug with the list trainaug. `labelmap.txt`, which CVAT writes
+beside the folders (`name:r,g,b:parts:actions`), replaces VOC's own 21 classes; CVAT's masks may be
+pictures of its colours.
 """
 
-from pathlib import Path
+import re
+from pathlib import Path, PurePosixPath
 
 from train.data.dataset import ClassInfo, Color, ListName
+from train.data.findings import Finding
 from train.data.formats import Source, index_by_stem, read_lines
 from train.data.masks import VOID, voc_color
 from train.errors import DataError
@@ -35,6 +39,8 @@ CLASSES = [
     "tvmonitor",
 ]
 LISTS: tuple[ListName, ...] = ("train", "val", "test")
+MORE_MASKS = "SegmentationClassAug"
+MORE_LISTS = ("trainaug.txt", "train_aug.txt")
 
 
 def recognise(folder: Path) -> bool:
@@ -46,16 +52,20 @@ def read(folder: Path) -> Source:
     """The pairs and the published lists of a `VOC2012` folder."""
     labelmap = folder / "labelmap.txt"
     named = labelmap.exists()
-    images = index_by_stem(folder / "JPEGImages", (".jpg", ".jpeg", ".png"))
+    masks = index_by_stem(folder / "SegmentationClass", (".png",))
+    lists, findings = _read_lists(folder / "ImageSets" / "Segmentation")
+    if (folder / MORE_MASKS).is_dir():
+        masks = {**index_by_stem(folder / MORE_MASKS, (".png",)), **masks}
     return Source(
         layout="voc",
         classes=_read_labelmap(labelmap) if named else _default_classes(),
         ignore_index=VOID,
-        images=images,
-        masks=index_by_stem(folder / "SegmentationClass", (".png",)),
-        lists=_read_lists(folder / "ImageSets" / "Segmentation"),
+        images=index_by_stem(folder / "JPEGImages"),
+        masks=masks,
+        lists=lists,
         class_source=labelmap if named else None,
         colors_bind=named,
+        findings=findings,
     )
 
 
@@ -63,9 +73,24 @@ def _default_classes() -> list[ClassInfo]:
     return [ClassInfo(name=name, color=voc_color(i)) for i, name in enumerate(CLASSES)]
 
 
-def _read_lists(folder: Path) -> dict[ListName, list[str]]:
+def _read_lists(folder: Path) -> tuple[dict[ListName, list[str]], list[Finding]]:
     paths = {name: folder / f"{name}.txt" for name in LISTS}
-    return {name: read_lines(path) for name, path in paths.items() if path.exists()}
+    lists = {name: _read_ids(path) for name, path in paths.items() if path.exists()}
+    for path in (folder / name for name in MORE_LISTS):
+        if path.exists() and lists.get("val"):
+            held_out = {*lists["val"], *lists.get("test", [])}
+            lists["train"] = [key for key in _read_ids(path) if key not in held_out]
+            message = f"{path.name} is trained on, without what is in val."
+            return lists, [Finding("more_masks", "note", message, files=(str(path),))]
+    return lists, []
+
+
+def _read_ids(path: Path) -> list[str]:
+    """A line is an id, or the paths of image and mask."""
+    return [
+        PurePosixPath(re.split(r"(?<=\.\w{3})\s+", line)[0]).stem if "/" in line else line
+        for line in read_lines(path)
+    ]
 
 
 def _read_labelmap(path: Path) -> list[ClassInfo]:

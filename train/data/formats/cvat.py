@@ -1,0 +1,162 @@
+"""CVAT for images 1.1: `annotations.xml`, and its images beside it or in `images/`.
+
+Labels and colours stand in the task's `labels`. Shapes are drawn by `z_order`, then as they come.
+Source: CVAT's documentation, "CVAT for images".
+"""
+
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path, PurePosixPath
+from xml.etree.ElementTree import Element
+
+import numpy as np
+
+from train.data.dataset import ClassInfo, Color
+from train.data.findings import Finding, name_some
+from train.data.formats import Drawn, Source, add_file, read_text
+from train.data.formats._drawings import name_classes, name_origin
+from train.data.masks import Mask
+from train.data.runlength import Bits
+from train.data.shapes import Kind, Point, Shape, draw_shape
+from train.errors import DataError
+
+DOCUMENT = "annotations.xml"
+KINDS: dict[str, Kind] = {"polygon": "polygon", "polyline": "line", "points": "point"}
+DRAWN = ("box", "ellipse", "mask", *KINDS)
+
+
+def recognise(folder: Path) -> bool:
+    """The document is there."""
+    return (folder / DOCUMENT).is_file()
+
+
+def read(folder: Path) -> Source:
+    """The images that the document names; those without a shape are labelled as background."""
+    path = folder / DOCUMENT
+    try:
+        root = ElementTree.fromstring(read_text(path).encode())
+    except ElementTree.ParseError as error:
+        raise DataError(
+            f"{path} is no whole XML document ({error}).", fix="Export the task again."
+        ) from error
+    described = root.findall("image")
+    if not described:
+        raise DataError(
+            f"{path} describes no image.", fix="Export the task as CVAT for images 1.1."
+        )
+    classes = _read_classes(root, described)
+    images: dict[str, Path] = {}
+    masks: dict[str, Path | Drawn] = {}
+    absent: list[str] = []
+    for element in described:
+        name = element.get("name", "")
+        place = _find(folder, name)
+        if place is None:
+            absent.append(name)
+            continue
+        key = PurePosixPath(name).with_suffix("").as_posix().replace("/", "_")
+        add_file(images, key, place)
+        masks[key] = Drawn(path, name_origin(path, _Drawing(classes, element)))
+    message = f"{len(absent)} images of {DOCUMENT} are not there: {name_some(absent)}."
+    fix = "Export the task with its images, or put them into images/."
+    findings = [Finding("mask_without_image", "warning", message, fix, tuple(absent))]
+    return Source(
+        layout="cvat",
+        classes=classes,
+        ignore_index=None,
+        images=images,
+        masks=masks,
+        class_source=path,
+        findings=findings if absent else [],
+    )
+
+
+def _find(folder: Path, name: str) -> Path | None:
+    places = (folder / "images" / name, folder / name, folder / "images" / Path(name).name)
+    return next((place for place in places if place.is_file()), None)
+
+
+def _read_classes(root: Element, images: list[Element]) -> list[ClassInfo]:
+    labels = root.findall(".//labels/label")
+    colors = {
+        label.findtext("name", ""): _parse_color(label.findtext("color", "")) for label in labels
+    }
+    used = {shape.get("label", "") for image in images for shape in image if shape.tag in DRAWN}
+    unknown = sorted(used - colors.keys()) if colors else sorted(used)
+    known = {name: color for name, color in colors.items() if color}
+    return name_classes([*colors, *unknown], known)
+
+
+def _parse_color(text: str) -> Color | None:
+    try:
+        value = int(text.removeprefix("#"), 16)
+    except ValueError:
+        return None
+    return value >> 16 & 255, value >> 8 & 255, value & 255
+
+
+class _Drawing:
+    """Draws the mask of an image from its element."""
+
+    def __init__(self, classes: list[ClassInfo], element: Element) -> None:
+        self._ids = {info.name: i for i, info in enumerate(classes)}
+        self._element = element
+
+    def __call__(self, height: int, width: int) -> Mask:
+        name = self._element.get("name")
+        said = (self._element.get("width"), self._element.get("height"))
+        if said not in ((None, None), (str(width), str(height))):
+            raise DataError(
+                f"{name} is {width} x {height}; the shapes are of {said[0]} x {said[1]}.",
+                fix="Restore the image that was labelled.",
+            )
+        mask = np.zeros((height, width), np.uint8)
+        shapes = [shape for shape in self._element if shape.tag in DRAWN]
+        try:
+            for shape in sorted(shapes, key=lambda shape: int(shape.get("z_order", "0"))):
+                mask[_draw(shape, height, width)] = self._ids[shape.get("label", "")]
+        except (KeyError, ValueError) as error:
+            raise DataError(
+                f"A shape of {name} cannot be read ({error}).", fix="Mend it, or remove it."
+            ) from error
+        except DataError as error:
+            raise DataError(f"{name}: {error}", fix=error.fix) from error
+        return mask
+
+
+def _draw(shape: Element, height: int, width: int) -> Bits:
+    def number(name: str) -> float:
+        return float(shape.attrib[name])
+
+    if shape.tag == "mask":
+        return _paste(shape, height, width)
+    if shape.tag == "box":
+        corners = ((number("xtl"), number("ytl")), (number("xbr"), number("ybr")))
+        return draw_shape(Shape(0, "rectangle", corners), height, width)
+    if shape.tag == "ellipse":
+        x, y, rx, ry = (number(name) for name in ("cx", "cy", "rx", "ry"))
+        corners = ((x - rx, y - ry), (x + rx, y + ry))
+        return draw_shape(Shape(0, "ellipse", corners), height, width)
+    return draw_shape(Shape(0, KINDS[shape.tag], _parse_points(shape)), height, width)
+
+
+def _parse_points(shape: Element) -> tuple[Point, ...]:
+    pairs = [pair.split(",") for pair in shape.attrib["points"].split(";")]
+    return tuple((float(x), float(y)) for x, y in pairs)
+
+
+def _paste(shape: Element, height: int, width: int) -> Bits:
+    """Row by row: how many pixels are out, then how many are in, and so on."""
+    counts = np.array([int(count) for count in shape.attrib["rle"].split(",")], np.int64)
+    rows, columns = int(shape.attrib["height"]), int(shape.attrib["width"])
+    top, left = int(shape.attrib["top"]), int(shape.attrib["left"])
+    fits = 0 <= top <= height - rows and 0 <= left <= width - columns
+    if (counts < 0).any() or counts.sum() != rows * columns or not fits:
+        raise DataError(
+            f"The runs of a mask are {counts.sum()} pixels; it is {columns} x {rows} at "
+            f"{left}, {top} of {width} x {height}.",
+            fix="Export it again, or remove it.",
+        )
+    bits = np.zeros((height, width), np.bool_)
+    inside = np.repeat(np.arange(len(counts)) % 2 == 1, counts)
+    bits[top : top + rows, left : left + columns] = inside.reshape(rows, columns)
+    return bits

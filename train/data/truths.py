@@ -1,0 +1,169 @@
+"""A mask, as it was published, as values: one byte a pixel.
+
+A file of ids is taken as it is. Others are brought into that form where nothing can be lost by it:
+one bit, 16 bits that hold small numbers, grey with an alpha channel, grey as three equal colours,
+and colours that a table names.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from train.data.dataset import ClassInfo
+from train.data.findings import Finding
+from train.data.formats import Drawn, Source
+from train.data.masks import VOC_VOID, VOID, Mask, read_palette
+from train.data.samples import UNDECODABLE
+from train.errors import DataError
+
+LOSSLESS = ("PNG", "BMP", "TIFF", "GIF", "PPM")
+SHOWN_COLORS = 8
+AS_COLORS = "Write a table of them beside the folders, class_dict.csv: NAME,RED,GREEN,BLUE a line."
+
+
+@dataclass(frozen=True)
+class Truth:
+    """A mask: the file that holds its values as they are, or None where it has to be written."""
+
+    path: Path | None
+    findings: list[Finding] = field(default_factory=list)
+
+
+def read_truth_file(
+    source: Source, mask: Path | Drawn, height: int, width: int
+) -> tuple[Truth, Mask]:
+    """A mask, and its values (height x width, uint8).
+
+    Raises:
+        DataError: it cannot be decoded or drawn, is of another size, or its values are none that
+            one byte has room for.
+    """
+    if isinstance(mask, Drawn):
+        return Truth(None), mask.draw(height, width)
+    return _read(source, mask, height, width)
+
+
+def _read(source: Source, path: Path, height: int, width: int) -> tuple[Truth, Mask]:
+    try:
+        with Image.open(path) as image:
+            frames, mode, kind = getattr(image, "n_frames", 1), image.mode, image.format
+            pixels = np.asarray(image)
+    except UNDECODABLE as error:
+        raise DataError(
+            f"{path}: the mask cannot be decoded ({error}).",
+            fix="Restore that file, or remove it: its image then counts as unlabelled.",
+        ) from error
+    if pixels.shape[:2] != (height, width):
+        raise DataError(
+            f"{path} is {pixels.shape[1]}x{pixels.shape[0]} and its image is {width}x{height}.",
+            fix="Resize the mask with nearest neighbour, or remove the pair.",
+        )
+    if frames > 1:
+        raise DataError(
+            f"{path}: the mask has {frames} frames.", fix="Save one of them as a PNG of ids."
+        )
+    if mode in ("P", "L"):
+        if source.colors_bind and mode == "P":
+            _check_palette(source, path, pixels)
+        # A JPEG is no file of ids, whatever it holds: it is written again as one.
+        return Truth(path if kind in LOSSLESS else None), pixels
+    return _convert(source, path, mode, pixels)
+
+
+def _convert(
+    source: Source, path: Path, mode: str, pixels: NDArray[np.generic]
+) -> tuple[Truth, Mask]:
+    """Values of a mask that is no file of one byte a pixel."""
+    if mode == "1":
+        return Truth(None), pixels.astype(np.uint8)
+    if mode in ("LA", "PA"):
+        message = f"{path} has an alpha channel: it is left out."
+        return Truth(None, [Finding("alpha", "note", message, files=(str(path),))]), pixels[
+            ..., 0
+        ].astype(np.uint8)
+    if pixels.ndim == 2:
+        values = pixels.astype(np.int64)
+        if values.min() < 0 or values.max() > VOID or mode == "F":
+            raise DataError(
+                f"{path}: the mask has values from {values.min()} to {values.max()} ({mode}); ids "
+                "go from 0 to 255.",
+                fix="Save it as an 8-bit PNG whose values are class ids.",
+            )
+        message = f"{path} has {mode} pixels with values up to {values.max()}: taken as 8 bits."
+        return Truth(
+            None, [Finding("deep_mask", "note", message, files=(str(path),))]
+        ), values.astype(np.uint8)
+    return _convert_colors(source, path, pixels[..., :3].astype(np.uint8))
+
+
+def _convert_colors(
+    source: Source, path: Path, pixels_HWC: NDArray[np.uint8]
+) -> tuple[Truth, Mask]:
+    if source.colors_bind:
+        return Truth(None), decode_colors(path, pixels_HWC, source.classes, source.class_source)
+    if (pixels_HWC == pixels_HWC[..., :1]).all():
+        return Truth(None), np.ascontiguousarray(pixels_HWC[..., 0])
+    colors, counts = np.unique(_pack(pixels_HWC), return_counts=True)
+    found = [_show(int(colors[i])) for i in np.argsort(-counts)[:SHOWN_COLORS]]
+    raise DataError(
+        f"{path}: the mask holds {len(colors)} colours, not ids: {', '.join(found)}"
+        f"{' ...' if len(colors) > SHOWN_COLORS else ''}.",
+        fix=AS_COLORS,
+    )
+
+
+def decode_colors(
+    path: Path, pixels_HWC: NDArray[np.uint8], classes: Sequence[ClassInfo], named: Path | None
+) -> Mask:
+    """Ids of a picture in the classes' colours; VOC's beige is void, where no class has it.
+
+    Raises:
+        DataError: a colour is none of theirs.
+    """
+    packed = _pack(pixels_HWC)
+    known = {_pack_color(VOC_VOID): VOID}
+    known |= {_pack_color(info.color): i for i, info in enumerate(classes)}
+    colors, places = np.unique(packed, return_inverse=True)
+    unknown = [int(color) for color in colors if int(color) not in known]
+    if unknown:
+        raise DataError(
+            f"{path}: {named.name if named else 'no class'} has no class of the colour "
+            f"{', '.join(_show(color) for color in unknown[:SHOWN_COLORS])}.",
+            fix="Add a line for it to that file, or mend the mask; a mask saved as JPEG has lost "
+            "its colours.",
+        )
+    ids = np.array([known[int(color)] for color in colors], np.uint8)
+    return ids[places.reshape(packed.shape)]
+
+
+def _check_palette(source: Source, path: Path, ids: Mask) -> None:
+    """A class list in another order than the masks' ids would train under wrong names."""
+    palette = read_palette(path)
+    for i in np.unique(ids).tolist():
+        if i < min(len(palette), len(source.classes)) and palette[i] != source.classes[i].color:
+            info = source.classes[i]
+            raise DataError(
+                f"{path} colours the id {i} {palette[i]}, but {source.class_source} says that "
+                f"class {i} is {info.name} with the colour {info.color}.",
+                fix="Put the classes there in the order of the ids, or mend the colours.",
+            )
+
+
+def _pack(pixels_HWC: NDArray[np.uint8]) -> NDArray[np.uint32]:
+    packed = pixels_HWC[..., 0].astype(np.uint32)
+    for channel in (1, 2):
+        packed <<= np.uint32(8)
+        packed |= pixels_HWC[..., channel]
+    return packed
+
+
+def _pack_color(color: tuple[int, int, int]) -> int:
+    return color[0] << 16 | color[1] << 8 | color[2]
+
+
+def _show(color: int) -> str:
+    return f"#{color:06x}"
