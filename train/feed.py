@@ -191,7 +191,7 @@ def check_lists(dataset: Dataset, config: TrainConfig) -> None:
             fix="Leave classes out, or separate it into datasets of fewer classes.",
         )
     absent = [name for name, pixels in dataset.pixels.items() if not pixels]
-    if absent and not config.allow_absent:
+    if absent and not (config.allow_absent or dataset.fixed_classes):
         raise DataError(
             f"No mask has a pixel of {', '.join(absent)}: a class that never appears cannot be "
             "learnt.",

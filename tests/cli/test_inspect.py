@@ -20,8 +20,7 @@ def test_each_layout_is_inspected_and_trained_on_with_one_command(
     assert found["classes"] == [*wanted.classes]
     assert found["counts"]["unlabelled"] == len(wanted.unlabelled)
     assert not [each for each in found["findings"] if each["severity"] == "error"]
-    absent = ("--set", "allow_absent=true") if layout in ("jetcar", "segnet", "cityscapes") else ()
-    answer = laptop.good("run", laptop.folder / "set", *TINY, *absent)
+    answer = laptop.good("run", laptop.folder / "set", *TINY)
     assert answer["dataset"]["layout"] == layout
     assert answer["dataset"]["counts"] == found["counts"]
     assert 0 <= answer["metrics"]["miou"] <= 1

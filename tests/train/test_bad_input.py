@@ -73,6 +73,25 @@ def test_a_class_that_never_appears_is_named(tmp_path: Path) -> None:
     assert run_here(write_config(tmp_path / "run", folder, **SETTINGS, allow_absent=True))[0] == 0
 
 
+def test_a_class_of_the_layouts_own_may_appear_nowhere(tmp_path: Path) -> None:
+    folder = make_set(tmp_path / "set", [(48, 40)] * 4, val=1)
+    manifest = json.loads((folder / "dataset.json").read_text())
+    manifest["classes"].append({"name": "unicorn", "color": [9, 9, 9]})
+    manifest |= {"pixels": {**manifest["pixels"], "unicorn": 0}, "fixed_classes": True}
+    (folder / "dataset.json").write_text(json.dumps(manifest))
+    assert run_here(write_config(tmp_path / "run", folder, **SETTINGS))[0] == 0
+
+
+def test_more_classes_that_overlap_than_a_mask_has_bits_are_refused(tmp_path: Path) -> None:
+    folder = make_set(tmp_path / "set", [(48, 40)] * 4, val=1, multilabel=True)
+    manifest = json.loads((folder / "dataset.json").read_text())
+    more = [{"name": f"more{n}", "color": [9, 9, n]} for n in range(5)]
+    manifest["classes"] += more
+    (folder / "dataset.json").write_text(json.dumps(manifest))
+    said = fail(write_config(tmp_path / "run", folder, **SETTINGS))
+    assert "8 classes that overlap: a mask has room for 7 of them" in said.message
+
+
 def test_an_empty_list_is_named(tmp_path: Path) -> None:
     folder = make_set(tmp_path / "set", [(48, 40)] * 4)
     said = fail(write_config(tmp_path / "run", folder, **SETTINGS))

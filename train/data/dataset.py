@@ -56,6 +56,9 @@ class Dataset(_Frozen):
     layout: str
     task: Literal["multiclass", "multilabel"] = "multiclass"
     classes: list[ClassInfo]
+    fixed_classes: bool = Field(
+        False, description="The classes are the layout's own: some of them may appear nowhere."
+    )
     ignore_index: int | None
     runlength_size: tuple[int, int] | None = Field(
         None, description="Height and width that predictions are scaled to as runs of pixels."

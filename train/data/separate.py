@@ -136,6 +136,7 @@ def _write(survey: Survey, lists: Lists, name: str, folder: Path) -> Dataset:
         layout=source.layout,
         task=source.task,
         classes=source.classes,
+        fixed_classes=source.fixed_classes,
         ignore_index=ignored,
         runlength_size=source.runlength_size,
         fingerprint=fingerprint(source.classes, ignored, samples, digests),

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from train.data.dataset import ClassInfo, FileInfo
-from train.data.findings import Finding, name_some
+from train.data.findings import Finding, Severity, name_some
 from train.data.formats import Drawn, Source
 from train.data.masks import VOID, Mask, count_ids, voc_color
 from train.data.samples import UNDECODABLE
@@ -298,7 +298,9 @@ def _judge_classes(survey: Survey) -> list[Finding]:
         message = f"No mask has a pixel of {', '.join(absent)}: {len(classes) - len(absent)} of "
         message += f"{len(classes)} classes are there."
         fix = "Take them out of the classes, or train with --set allow_absent=true."
-        findings.append(Finding("absent_class", "warning", message, fix))
+        fixed = survey.source.fixed_classes
+        severity: Severity = "note" if fixed else "warning"
+        findings.append(Finding("absent_class", severity, message, "" if fixed else fix))
     rare = [i for i in range(len(classes)) if 0 < pixels[i] < RARE_SHARE * total]
     for i in rare:
         share = pixels[i] / total

@@ -45,7 +45,8 @@ class Source:
     `lists` is empty where no split was published. Where `classes` is empty, they are the values
     that the masks hold. `values` says what a mask's values stand for, where they are no ids.
     `class_source` is the file that names the classes; `colors_bind` says that its colours are
-    those of the masks, too. `runlength_size` (height, width) is what predictions are scaled to
+    those of the masks, too. With `fixed_classes` they are the layout's own, whether or not a set
+    has all of them. `runlength_size` (height, width) is what predictions are scaled to
     before they are written as runs. `urls` are those of images that are not here yet. `findings`
     are what was seen while the pairs were listed.
     """
@@ -58,6 +59,7 @@ class Source:
     lists: dict[ListName, list[str]] = field(default_factory=dict)
     class_source: Path | None = None
     colors_bind: bool = False
+    fixed_classes: bool = False
     task: Literal["multiclass", "multilabel"] = "multiclass"
     values: Mapping[int, int] | None = None
     runlength_size: tuple[int, int] | None = None

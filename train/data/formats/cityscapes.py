@@ -71,6 +71,7 @@ def read(folder: Path) -> Source:
         images=images,
         masks=masks,
         lists=lists,
+        fixed_classes=True,
         values=values,
         findings=[Finding("unlabelled_test", "note", message)] if tested else [],
     )

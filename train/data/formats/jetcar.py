@@ -75,6 +75,7 @@ def read(folder: Path) -> Source:
         masks=masks,
         lists=lists if lists["val"] else {},
         class_source=source,
+        fixed_classes=True,
     )
 
 

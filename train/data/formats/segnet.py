@@ -57,6 +57,7 @@ def read(folder: Path) -> Source:
         masks=masks,
         lists=lists if lists.get("train") and lists.get("val") else {},
         class_source=source,
+        fixed_classes=is_camvid,
     )
 
 

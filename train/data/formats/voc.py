@@ -65,6 +65,7 @@ def read(folder: Path) -> Source:
         lists=lists,
         class_source=labelmap if named else None,
         colors_bind=named,
+        fixed_classes=not named,
         findings=findings,
     )
 
