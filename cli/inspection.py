@@ -11,7 +11,7 @@ import numpy as np
 from cli.config import Settings
 from cli.console import Console, format_size
 from cli.errors import RunError
-from cli.preparation import read_split, summarise_source
+from cli.preparation import read_split, show_classes, summarise_source
 from train.data.dataset import LISTS
 from train.data.downloads import open_source
 from train.data.extract import extract_archive, survey_archive
@@ -113,12 +113,7 @@ def _show(
     source = survey.source
     counts = ", ".join(f"{len(lists.get(name, []))} {name}" for name in LISTS)
     console.say(f"{path.name}: {source.layout} layout, {source.task}, {counts}.")
-    share = _share(survey)
-    rows = [
-        [str(i), info.name, "#{:02x}{:02x}{:02x}".format(*info.color), f"{share[info.name]:.2%}"]
-        for i, info in enumerate(source.classes)
-    ]
-    console.table(["id", "class", "colour", "% of pixels"], rows)
+    show_classes(source.classes, _share(survey), console)
     for finding in findings:
         console.say(f"{SIGNS[finding.severity]}: {finding.message} {finding.fix}".rstrip())
 

@@ -2,14 +2,14 @@
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cli.config import Settings
 from cli.console import Console, format_size
-from train.data.dataset import MANIFEST, Dataset, load_dataset
+from train.data.dataset import MANIFEST, ClassInfo, Dataset, load_dataset
 from train.data.extract import extract_archive, survey_archive
 from train.data.formats import Source, read_source
 from train.data.separate import separate_dataset
@@ -112,10 +112,16 @@ def summarise_source(source: Source) -> str:
 def show_dataset(dataset: Dataset, console: Console) -> None:
     """Name, counts, and a table of the classes."""
     console.say(f"{dataset.name}: {dataset.layout} layout, {_count(dataset.counts)}.")
-    share = dataset.pixel_share
+    show_classes(dataset.classes, dataset.pixel_share, console)
+
+
+def show_classes(
+    classes: Sequence[ClassInfo], share: Mapping[str, float], console: Console
+) -> None:
+    """A table of classes, with their colours and shares of the pixels."""
     rows = [
-        [str(i), info.name, "#{:02x}{:02x}{:02x}".format(*info.color), f"{share[info.name]:.1%}"]
-        for i, info in enumerate(dataset.classes)
+        [str(i), info.name, "#{:02x}{:02x}{:02x}".format(*info.color), f"{share[info.name]:.2%}"]
+        for i, info in enumerate(classes)
     ]
     console.table(["id", "class", "colour", "% of pixels"], rows)
 

@@ -43,12 +43,6 @@ class Ranks:
         summed: Tensor = _Total.apply(values, self.sums)
         return summed
 
-    def add_up(self, values: Tensor) -> Tensor:
-        """Integers added up over the ranks, in place."""
-        if self.size > 1:
-            dist.all_reduce(values, group=self.sums)
-        return values
-
     def agree(self, value: float) -> float:
         """What the first rank says."""
         if self.size == 1:

@@ -97,10 +97,6 @@ class Zoom:
         """Side of the largest square."""
         return math.ceil(self.side / self.smallest)
 
-    @property
-    def varies(self) -> bool:
-        return self.smallest != self.largest or self.smallest != 1
-
     def place(
         self, draws_NK: NDArray[np.float64], sizes_N2: NDArray[np.int64]
     ) -> NDArray[np.int64]:

@@ -78,11 +78,9 @@ class Survey:
         return count_classes(self.source, self.checked[key].counts)
 
 
-def survey_source(
-    source: Source, progress: Progress = lambda _done, _total: None, keys: Iterable[str] = ()
-) -> Survey:
-    """Look at every image, or those of `keys`, and at its mask. Opens all; writes nothing."""
-    wanted = sorted(keys or source.images)
+def survey_source(source: Source, progress: Progress = lambda _done, _total: None) -> Survey:
+    """Look at every image and at its mask. Opens all; writes nothing."""
+    wanted = sorted(source.images)
     found = _map_parallel(lambda key: _check(source, key), wanted, progress)
     checked = dict(zip(wanted, found, strict=True))
     settled, findings = settle_values(source, checked)

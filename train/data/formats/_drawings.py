@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from train.data.dataset import ClassInfo, Color
+from train.data.findings import Finding, name_some
 from train.data.formats import Drawn
 from train.data.masks import Mask, voc_color
 from train.data.shapes import Kind, Point, Shape, draw_shapes
@@ -32,6 +33,24 @@ def name_classes(labels: Iterable[str], colors: dict[str, Color] | None = None) 
     return [
         ClassInfo(name=name, color=known.get(name, voc_color(i))) for i, name in enumerate(ordered)
     ]
+
+
+def parse_color(text: str) -> Color | None:
+    """The colour that `#rrggbb` is; None for anything else."""
+    try:
+        value = int(text.removeprefix("#"), 16)
+    except ValueError:
+        return None
+    return value >> 16 & 255, value >> 8 & 255, value & 255
+
+
+def tell_absent(names: Sequence[str], document: str, fix: str) -> list[Finding]:
+    """That images which a document names are not there, where some are not."""
+    if not names:
+        return []
+    message = f"{len(names)} images of {document} are not there and are left out: "
+    message += f"{name_some(names)}."
+    return [Finding("mask_without_image", "warning", message, fix, tuple(names))]
 
 
 def draw_labelled(origin: Path, classes: Sequence[ClassInfo], shapes: Sequence[Labelled]) -> Drawn:

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from train.data.dataset import ClassInfo
-from train.data.findings import Finding, name_some
 from train.data.formats import Drawn, Source, index_by_stem, read_text
+from train.data.formats._drawings import tell_absent
 from train.data.masks import Mask, voc_color
 from train.data.runlength import decode
 from train.errors import DataError
@@ -39,15 +39,7 @@ def read(folder: Path) -> Source:
     }
     there = {path.name for path in images.values()}
     absent = sorted(image for image in runs if image not in there)
-    findings = [
-        Finding(
-            "mask_without_image",
-            "warning",
-            f"{len(absent)} images of {TABLE} are not there and are left out: {name_some(absent)}.",
-            "Unpack train_images.zip beside it, whole.",
-            tuple(absent),
-        )
-    ]
+    fix = "Unpack train_images.zip beside it, whole."
     return Source(
         layout="clouds",
         classes=[ClassInfo(name=name, color=voc_color(i + 1)) for i, name in enumerate(labels)],
@@ -57,7 +49,7 @@ def read(folder: Path) -> Source:
         class_source=table,
         task="multilabel",
         runlength_size=SUBMISSION_SIZE,
-        findings=findings if absent else [],
+        findings=tell_absent(absent, TABLE, fix),
     )
 
 

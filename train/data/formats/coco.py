@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from train.data.dataset import ClassInfo, ListName
-from train.data.findings import Finding, name_some
+from train.data.findings import name_some
 from train.data.formats import Drawn, Source, add_file, list_folders, list_names, read_text
-from train.data.formats._drawings import name_classes, name_origin
+from train.data.formats._drawings import name_classes, name_origin, tell_absent
 from train.data.masks import Mask
 from train.data.runlength import Bits
 from train.errors import DataError
@@ -54,9 +54,7 @@ def read(folder: Path) -> Source:
             keys.append(key)
         if part := _name_part(path):
             lists[part] = sorted([*lists.get(part, []), *keys])
-    message = f"{len(absent)} images of the documents are not there: {name_some(absent)}."
     fix = "Put the images beside the annotations, as they were published."
-    findings = [Finding("mask_without_image", "warning", message, fix, tuple(absent))]
     return Source(
         layout="coco",
         classes=classes,
@@ -65,7 +63,7 @@ def read(folder: Path) -> Source:
         masks=masks,
         lists=lists if lists.get("train") and lists.get("val") else {},
         class_source=next(iter(documents)),
-        findings=findings if absent else [],
+        findings=tell_absent(absent, "the documents", fix),
     )
 
 

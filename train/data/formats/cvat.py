@@ -10,10 +10,9 @@ from xml.etree.ElementTree import Element
 
 import numpy as np
 
-from train.data.dataset import ClassInfo, Color
-from train.data.findings import Finding, name_some
+from train.data.dataset import ClassInfo
 from train.data.formats import Drawn, Source, add_file, read_text
-from train.data.formats._drawings import name_classes, name_origin
+from train.data.formats._drawings import name_classes, name_origin, parse_color, tell_absent
 from train.data.masks import Mask
 from train.data.runlength import Bits
 from train.data.shapes import Kind, Point, Shape, draw_shape
@@ -56,9 +55,7 @@ def read(folder: Path) -> Source:
         key = PurePosixPath(name).with_suffix("").as_posix().replace("/", "_")
         add_file(images, key, place)
         masks[key] = Drawn(path, name_origin(path, _Drawing(classes, element)))
-    message = f"{len(absent)} images of {DOCUMENT} are not there: {name_some(absent)}."
     fix = "Export the task with its images, or put them into images/."
-    findings = [Finding("mask_without_image", "warning", message, fix, tuple(absent))]
     return Source(
         layout="cvat",
         classes=classes,
@@ -66,7 +63,7 @@ def read(folder: Path) -> Source:
         images=images,
         masks=masks,
         class_source=path,
-        findings=findings if absent else [],
+        findings=tell_absent(absent, DOCUMENT, fix),
     )
 
 
@@ -78,20 +75,12 @@ def _find(folder: Path, name: str) -> Path | None:
 def _read_classes(root: Element, images: list[Element]) -> list[ClassInfo]:
     labels = root.findall(".//labels/label")
     colors = {
-        label.findtext("name", ""): _parse_color(label.findtext("color", "")) for label in labels
+        label.findtext("name", ""): parse_color(label.findtext("color", "")) for label in labels
     }
     used = {shape.get("label", "") for image in images for shape in image if shape.tag in DRAWN}
     unknown = sorted(used - colors.keys()) if colors else sorted(used)
     known = {name: color for name, color in colors.items() if color}
     return name_classes([*colors, *unknown], known)
-
-
-def _parse_color(text: str) -> Color | None:
-    try:
-        value = int(text.removeprefix("#"), 16)
-    except ValueError:
-        return None
-    return value >> 16 & 255, value >> 8 & 255, value & 255
 
 
 class _Drawing:

@@ -16,9 +16,14 @@ from urllib.parse import unquote, urlsplit
 from PIL import Image
 
 from train.data.dataset import Color
-from train.data.findings import Finding, name_some
 from train.data.formats import Drawn, Source, add_file, list_names, read_text
-from train.data.formats._drawings import Labelled, draw_labelled, name_classes
+from train.data.formats._drawings import (
+    Labelled,
+    draw_labelled,
+    name_classes,
+    parse_color,
+    tell_absent,
+)
 from train.data.samples import UNDECODABLE
 from train.data.shapes import Kind, Point
 from train.errors import DataError
@@ -71,9 +76,7 @@ def read(folder: Path) -> Source:
             absent.append(image)
             continue
         masks[key] = draw_labelled(path, classes, listed)
-    message = f"{len(absent)} images of {path.name} are not there: {name_some(absent)}."
     fix = "Put them beside the table, or mend their paths."
-    findings = [Finding("mask_without_image", "warning", message, fix, tuple(absent))]
     return Source(
         layout="vott",
         classes=classes,
@@ -82,7 +85,7 @@ def read(folder: Path) -> Source:
         masks=masks,
         class_source=path,
         urls=urls,
-        findings=findings if absent else [],
+        findings=tell_absent(absent, path.name, fix),
     )
 
 
@@ -133,15 +136,7 @@ def _read_document(path: Path) -> tuple[Shapes, list[str], dict[str, Color]]:
         raise DataError(f"{path} has no assets.", fix="Tag some images, and export again.")
     names = [name for name, _ in tags]
     names += sorted({e.label for listed in shapes.values() for e in listed} - {*names})
-    return shapes, names, {name: color for name, text in tags if (color := _parse_color(text))}
-
-
-def _parse_color(text: str) -> Color | None:
-    try:
-        value = int(text.removeprefix("#"), 16)
-    except ValueError:
-        return None
-    return value >> 16 & 255, value >> 8 & 255, value & 255
+    return shapes, names, {name: color for name, text in tags if (color := parse_color(text))}
 
 
 def _read_table(folder: Path, path: Path) -> Shapes:
@@ -194,13 +189,13 @@ def _tell_sizes(folder: Path, path: Path, boxes: Sequence[Row]) -> bool:
         DataError: they could be either, or neither.
     """
     sizes = _measure(folder, boxes)
-    may_be = {False: True, True: True}
-    for are_sizes in may_be:
-        for _, image, numbers, _ in boxes:
-            (left, top), (right, bottom) = _find_corners(numbers, are_sizes)
-            width, height = sizes.get(image, (FAR, FAR))
-            inside = 0 <= left < right <= width and 0 <= top < bottom <= height
-            may_be[are_sizes] &= inside
+
+    def fits(row: Row, are_sizes: bool) -> bool:
+        (left, top), (right, bottom) = _find_corners(row[2], are_sizes)
+        width, height = sizes.get(row[1], (FAR, FAR))
+        return 0 <= left < right <= width and 0 <= top < bottom <= height
+
+    may_be = {way: all(fits(row, way) for row in boxes) for way in (False, True)}
     if may_be[True] != may_be[False]:
         return may_be[True]
     if may_be[True]:
@@ -210,21 +205,13 @@ def _tell_sizes(folder: Path, path: Path, boxes: Sequence[Row]) -> bool:
             fix="Say which in a first line: image,x,y,width,height,class or "
             "image,xmin,ymin,xmax,ymax,class.",
         )
-    unfit = [row for row in boxes if not _fits_at_all(row[2], sizes.get(row[1], (FAR, FAR)))]
+    unfit = [row for row in boxes if not (fits(row, True) or fits(row, False))]
     number, image, numbers, _ = (unfit or boxes)[0]
     raise DataError(
         f"{path}: line {number}: the box {', '.join(f'{n:g}' for n in numbers)} does not fit "
         f"{image}, neither as x,y,width,height nor as x1,y1,x2,y2.",
         fix="Mend that line; or say in a first line what the columns are.",
     )
-
-
-def _fits_at_all(numbers: tuple[float, ...], size: tuple[float, float]) -> bool:
-    for are_sizes in (False, True):
-        (left, top), (right, bottom) = _find_corners(numbers, are_sizes)
-        if 0 <= left < right <= size[0] and 0 <= top < bottom <= size[1]:
-            return True
-    return False
 
 
 def _measure(folder: Path, boxes: Sequence[Row]) -> Mapping[str, tuple[float, float]]:
