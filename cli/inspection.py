@@ -113,9 +113,16 @@ def _show(
     source = survey.source
     counts = ", ".join(f"{len(lists.get(name, []))} {name}" for name in LISTS)
     console.say(f"{path.name}: {source.layout} layout, {source.task}, {counts}.")
+    console.say(f"{len(_list_present(survey))} of {len(source.classes)} classes are in the masks.")
     show_classes(source.classes, _share(survey), console)
     for finding in findings:
         console.say(f"{SIGNS[finding.severity]}: {finding.message} {finding.fix}".rstrip())
+
+
+def _list_present(survey: Survey) -> list[str]:
+    """The classes of which there is a pixel."""
+    pixels = survey.pixels
+    return [info.name for i, info in enumerate(survey.source.classes) if pixels[i]]
 
 
 def _share(survey: Survey) -> dict[str, float]:
@@ -136,6 +143,7 @@ def _summarise(survey: Survey, lists: Lists, findings: list[Finding]) -> dict[st
         "layout": source.layout,
         "task": source.task,
         "classes": [info.name for info in source.classes],
+        "classes_present": _list_present(survey),
         "ignore_index": source.ignore_index,
         "counts": {name: len(lists.get(name, [])) for name in LISTS},
         "sizes": {"count": len(set(sizes)), "smallest": smallest, "largest": largest},

@@ -82,6 +82,16 @@ def test_two_layouts_that_fit_are_both_named_with_the_flag_that_decides(laptop: 
     assert "has not the layout voc" in unknown.err
 
 
+def test_the_classes_that_the_masks_have_are_counted(laptop: Laptop) -> None:
+    """JetCar's sets name 22 classes and hold few of them."""
+    written = write_layout("jetcar", laptop.folder / "set")
+    for path in written.folder.rglob("*.xml"):
+        path.unlink()
+    answer = laptop.run("inspect", laptop.folder / "set")
+    assert "4 of 22 classes are in the masks." in answer.out + answer.err
+    assert len(laptop.good("inspect", laptop.folder / "set")["classes_present"]) == 4
+
+
 def test_nothing_is_changed(laptop: Laptop) -> None:
     write_layout("coco", laptop.folder / "set")
     before = {p: p.stat().st_mtime_ns for p in laptop.folder.rglob("*")}

@@ -52,8 +52,32 @@ def test_numbers_that_could_be_both_are_asked_for(tmp_path: Path) -> None:
 
 def test_a_box_that_fits_neither_way_is_named(tmp_path: Path) -> None:
     folder = write_table(tmp_path / "set", ["a.png,5,6,25,26,sky", "b.png,70,6,500,26,sky"])
-    with pytest.raises(DataError, match=r"line 2: the box 70, 6, 500, 26 does not fit b\.png"):
+    with pytest.raises(DataError, match=r"line 2: the box 70, 6, 500, 26 of b\.png does"):
         read_source(folder)
+
+
+def test_lines_of_both_ways_are_named(tmp_path: Path) -> None:
+    folder = write_table(tmp_path / "set", ["a.png,50,6,55,26,sky", "b.png,50,30,4,5,sky"])
+    with pytest.raises(
+        DataError, match=r"line 1: .* as x1,y1,x2,y2 alone, and line 2: .* as x,y,width,height"
+    ):
+        read_source(folder)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        ["url,x1,y1,x2,y2,class", "a.png,5,6,25,26,sky"],
+        ["a.png,5,6,25,26,sky", "b.png,50,30,58,39,sky"],
+    ],
+)
+def test_a_table_of_any_name_is_known_by_its_first_line(tmp_path: Path, rows: list[str]) -> None:
+    assert read_source(write_table(tmp_path / "set", rows, "boxes.csv")).layout == "vott"
+
+
+def test_a_table_of_classes_alone_needs_vott_in_its_name(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="none of the known layouts"):
+        read_source(write_table(tmp_path / "set", ["a.png,sky", "b.png,sea"], "labels.csv"))
 
 
 def test_a_class_without_a_box_is_the_whole_images(tmp_path: Path) -> None:
@@ -71,5 +95,5 @@ def test_a_row_that_is_none_is_named(tmp_path: Path, row: str) -> None:
 def test_images_that_are_not_there_are_left_out_and_named(tmp_path: Path) -> None:
     rows = ["image,x,y,width,height,label", "a.png,1,1,2,2,sky", "c.png,1,1,2,2,sky"]
     source = read_source(write_table(tmp_path / "set", rows))
-    assert [*source.images] == ["a"]
+    assert [*source.masks] == ["a"]
     assert "c.png" in source.findings[0].message

@@ -12,7 +12,7 @@ many others has FALLBACK = True: it is asked where no other is recognised.
 import importlib
 import os
 import pkgutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol, cast
@@ -23,6 +23,8 @@ from train.data.masks import Mask
 from train.errors import DataError
 
 SEARCH_DEPTH = 3
+# Folders that systems leave in archives; macOS repeats the whole tree below its own.
+OF_SYSTEMS = (".", "__MACOSX", "$RECYCLE.BIN")
 IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
 
@@ -102,14 +104,9 @@ def read_source(folder: Path, layout: str | None = None) -> Source:
     places = list(_walk(folder, SEARCH_DEPTH))
     for asked_last in (False, True):
         asked = {n: each for n, each in known.items() if hasattr(each, "FALLBACK") == asked_last}
-        for place in places:
-            names = [name for name, each in asked.items() if each.recognise(place)]
-            if len(names) > 1:
-                raise DataError(
-                    f"{place} could be {' or '.join(names)}.",
-                    fix=f"Say which: --layout {names[0]}, or --layout {names[1]}.",
-                )
-            if names:
+        for number, place in enumerate(places):
+            if names := _recognise(place, asked):
+                _refuse_others(place, places[number + 1 :], asked)
                 return asked[names[0]].read(place)
     if layout:
         raise DataError(
@@ -120,6 +117,26 @@ def read_source(folder: Path, layout: str | None = None) -> Source:
         f"{folder} has none of the known layouts: {', '.join(list_layouts())}.",
         fix="docs/datasets.md shows what each of them looks like.",
     )
+
+
+def _recognise(place: Path, asked: Mapping[str, Layout]) -> list[str]:
+    names = [name for name, each in asked.items() if each.recognise(place)]
+    if len(names) > 1:
+        raise DataError(
+            f"{place} could be {' or '.join(names)}.",
+            fix=f"Say which: --layout {names[0]}, or --layout {names[1]}.",
+        )
+    return names
+
+
+def _refuse_others(place: Path, rest: Iterable[Path], asked: Mapping[str, Layout]) -> None:
+    """A second dataset, which nobody would miss until the first has been paid for."""
+    for other in rest:
+        if not other.is_relative_to(place) and (names := _recognise(other, asked)):
+            raise DataError(
+                f"{place} and {other} are two datasets ({names[0]}).",
+                fix="Give one of the two folders; of an archive, after segaway extract.",
+            )
 
 
 def index_by_stem(folder: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> dict[str, Path]:
@@ -218,5 +235,5 @@ def _walk(folder: Path, depth: int) -> Iterator[Path]:
             Path(entry.path)
             for place in level
             for entry in sorted(os.scandir(place), key=lambda entry: entry.name)
-            if entry.is_dir(follow_symlinks=False)
+            if entry.is_dir(follow_symlinks=False) and not entry.name.startswith(OF_SYSTEMS)
         ]

@@ -1,12 +1,13 @@
 """What annotation tools write, on its way to masks: labels by name, and shapes in order."""
 
-from collections.abc import Callable, Iterable, Sequence
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from train.data.dataset import ClassInfo, Color
 from train.data.findings import Finding, name_some
-from train.data.formats import Drawn
+from train.data.formats import IMAGE_SUFFIXES, Drawn, list_names
 from train.data.masks import Mask, voc_color
 from train.data.shapes import Kind, Point, Shape, draw_shapes
 from train.errors import DataError
@@ -51,6 +52,19 @@ def tell_absent(names: Sequence[str], document: str, fix: str) -> list[Finding]:
     message = f"{len(names)} images of {document} are not there and are left out: "
     message += f"{name_some(names)}."
     return [Finding("mask_without_image", "warning", message, fix, tuple(names))]
+
+
+def find_unlisted(images: Mapping[str, Path]) -> dict[str, Path]:
+    """The pictures that lie beside the `images` of a document and are none of them, by new keys."""
+    known = {os.path.abspath(path) for path in images.values()}
+    found: dict[str, Path] = {}
+    for folder in sorted({path.parent for path in images.values()}):
+        for name in list_names(folder):
+            stem, ending = os.path.splitext(name)
+            if ending.lower() in IMAGE_SUFFIXES and os.path.abspath(folder / name) not in known:
+                key = stem if stem not in images and stem not in found else f"{folder.name}_{name}"
+                found[key] = folder / name
+    return found
 
 
 def draw_labelled(origin: Path, classes: Sequence[ClassInfo], shapes: Sequence[Labelled]) -> Drawn:

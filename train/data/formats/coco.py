@@ -1,12 +1,15 @@
 """COCO: instances (polygons, plain and compressed runs) as semantic masks.
 
 `annotations/instances_train2017.json` beside `train2017/`, or `_annotations.coco.json` among the
-images, as Roboflow writes it, or one `*coco*.json` or `annotations.json`. The background is class
-0, the categories follow by id. Large instances are drawn first: small ones stay visible.
+images, as Roboflow writes it, or one `*coco*.json` or `annotations.json`; where there are
+no masks, any JSON that begins as COCO's do, such as Label Studio's `result.json`. The background is
+class 0, the categories follow by id. Large instances are drawn first: small ones stay visible.
+Pictures beside those that a document names are unlabelled.
 Source: cocodataset.org, "Data format"; polygons and runs are rasterised by its own pycocotools.
 """
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,14 +18,18 @@ import numpy as np
 
 from train.data.dataset import ClassInfo, ListName
 from train.data.findings import name_some
-from train.data.formats import Drawn, Source, add_file, list_folders, list_names, read_text
-from train.data.formats._drawings import name_classes, name_origin, tell_absent
+from train.data.formats import Drawn, Source, add_file, list_names, read_text
+from train.data.formats._drawings import find_unlisted, name_classes, name_origin, tell_absent
+from train.data.formats._folders import PARTS, hold_masks, index_folders
 from train.data.masks import Mask
 from train.data.runlength import Bits
 from train.errors import DataError
 
-ROBOFLOW = "_annotations.coco.json"
-PARTS: dict[str, ListName] = {"train": "train", "val": "val", "valid": "val", "test": "test"}
+BEGINNING = re.compile(
+    rb'(?:\xef\xbb\xbf)?\s*\{\s*"(?:info|images|annotations|categories|licenses)"\s*:'
+)
+MOST_OPENED = 20
+LISTS: tuple[ListName, ...] = ("train", "val", "test")
 Json = dict[str, Any]
 
 
@@ -59,7 +66,7 @@ def read(folder: Path) -> Source:
         layout="coco",
         classes=classes,
         ignore_index=None,
-        images=images,
+        images=images | find_unlisted(images),
         masks=masks,
         lists=lists if lists.get("train") and lists.get("val") else {},
         class_source=next(iter(documents)),
@@ -68,26 +75,37 @@ def read(folder: Path) -> Source:
 
 
 def _find_documents(folder: Path) -> list[Path]:
-    deep = folder / "annotations"
-    found = [deep / name for name in list_names(deep) if _is_document(name, "instances_")]
-    found += [folder / name for name in list_names(folder) if _is_document(name, "instances_")]
-    for name in list_folders(folder):
-        if (path := folder / name / ROBOFLOW).is_file():
-            found.append(path)
-    return found
+    """By their names; where none is called so and no masks are there, by how they begin."""
+    parts = [path for low, path in index_folders(folder).items() if low in PARTS]
+    places = [(place, list_names(place)) for place in (folder / "annotations", folder, *parts)]
+    found = [place / name for place, names in places for name in names if _is_document(name)]
+    if found or hold_masks(folder):
+        return found
+    others = [p / n for p, names in places for n in names if n.lower().endswith(".json")]
+    return [path for path in others if len(others) <= MOST_OPENED and _begins_so(path)]
 
 
-def _is_document(name: str, start: str) -> bool:
+def _is_document(name: str) -> bool:
     low = name.lower()
     return low.endswith(".json") and (
-        low.startswith(start) or "coco" in low or low == "annotations.json"
+        low.startswith("instances_") or "coco" in low or low == "annotations.json"
     )
+
+
+def _begins_so(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return bool(BEGINNING.match(file.read(200)))
+    except OSError:
+        return False
 
 
 def _name_part(path: Path) -> ListName | None:
     """The list that a document is, by its name or its folder's."""
-    words = f"{path.parent.name if path.name == ROBOFLOW else path.stem}".lower()
-    return next((part for word, part in PARTS.items() if word in words), None)
+    if part := PARTS.get(path.parent.name.lower()):
+        return part
+    words = re.split(r"[^a-z]+", path.stem.lower())
+    return next((p for p in LISTS if any(word.startswith(p) for word in words)), None)
 
 
 def _read(path: Path) -> Json:

@@ -5,14 +5,23 @@ Source: CVAT's documentation, "CVAT for images".
 """
 
 import xml.etree.ElementTree as ElementTree
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from xml.etree.ElementTree import Element
 
 import numpy as np
 
 from train.data.dataset import ClassInfo
+from train.data.findings import Finding
 from train.data.formats import Drawn, Source, add_file, read_text
-from train.data.formats._drawings import name_classes, name_origin, parse_color, tell_absent
+from train.data.formats._drawings import (
+    find_unlisted,
+    name_classes,
+    name_origin,
+    parse_color,
+    tell_absent,
+)
 from train.data.masks import Mask
 from train.data.runlength import Bits
 from train.data.shapes import Kind, Point, Shape, draw_shape
@@ -20,6 +29,7 @@ from train.errors import DataError
 
 DOCUMENT = "annotations.xml"
 KINDS: dict[str, Kind] = {"polygon": "polygon", "polyline": "line", "points": "point"}
+OUTLINE_POINTS = 64
 DRAWN = ("box", "ellipse", "mask", *KINDS)
 
 
@@ -60,11 +70,22 @@ def read(folder: Path) -> Source:
         layout="cvat",
         classes=classes,
         ignore_index=None,
-        images=images,
+        images=images | find_unlisted(images),
         masks=masks,
         class_source=path,
-        findings=tell_absent(absent, DOCUMENT, fix),
+        findings=[*tell_absent(absent, DOCUMENT, fix), *_tell_undrawn(described)],
     )
+
+
+def _tell_undrawn(images: Iterable[Element]) -> list[Finding]:
+    """What has no area of its own, and what nobody would draw the same way."""
+    left = Counter(shape.tag for image in images for shape in image if shape.tag not in DRAWN)
+    if not left:
+        return []
+    counts = ", ".join(f"{count} x {tag}" for tag, count in sorted(left.items()))
+    message = f"{DOCUMENT} has {counts}, which are not drawn."
+    fix = "Draw polygons or masks in CVAT where they are to count."
+    return [Finding("undrawn_shape", "warning", message, fix, (DOCUMENT,))]
 
 
 def _find(folder: Path, name: str) -> Path | None:
@@ -118,14 +139,33 @@ def _draw(shape: Element, height: int, width: int) -> Bits:
 
     if shape.tag == "mask":
         return _paste(shape, height, width)
+    if shape.tag in KINDS:
+        return draw_shape(Shape(0, KINDS[shape.tag], _parse_points(shape)), height, width)
     if shape.tag == "box":
-        corners = ((number("xtl"), number("ytl")), (number("xbr"), number("ybr")))
-        return draw_shape(Shape(0, "rectangle", corners), height, width)
-    if shape.tag == "ellipse":
+        kind: Kind = "rectangle"
+        left, top, right, bottom = (number(name) for name in ("xtl", "ytl", "xbr", "ybr"))
+    else:
+        kind = "ellipse"
         x, y, rx, ry = (number(name) for name in ("cx", "cy", "rx", "ry"))
-        corners = ((x - rx, y - ry), (x + rx, y + ry))
-        return draw_shape(Shape(0, "ellipse", corners), height, width)
-    return draw_shape(Shape(0, KINDS[shape.tag], _parse_points(shape)), height, width)
+        left, top, right, bottom = x - rx, y - ry, x + rx, y + ry
+    if turn := float(shape.get("rotation", "0")):
+        corners = _turn(kind, (left, top, right, bottom), np.deg2rad(turn))
+        return draw_shape(Shape(0, "polygon", corners), height, width)
+    return draw_shape(Shape(0, kind, ((left, top), (right, bottom))), height, width)
+
+
+def _turn(kind: Kind, box: tuple[float, float, float, float], turn: float) -> tuple[Point, ...]:
+    """The outline of a box, or of the ellipse in it, turned clockwise around its middle."""
+    left, top, right, bottom = box
+    x, y, rx, ry = (left + right) / 2, (top + bottom) / 2, (right - left) / 2, (bottom - top) / 2
+    if kind == "rectangle":
+        outline = np.array([(-rx, -ry), (rx, -ry), (rx, ry), (-rx, ry)])
+    else:
+        angles = np.linspace(0, 2 * np.pi, OUTLINE_POINTS, endpoint=False)
+        outline = np.stack([rx * np.cos(angles), ry * np.sin(angles)], axis=1)
+    cos, sin = np.cos(turn), np.sin(turn)
+    turned = outline @ np.array([[cos, sin], [-sin, cos]]) + (x, y)
+    return tuple((float(px), float(py)) for px, py in turned)
 
 
 def _parse_points(shape: Element) -> tuple[Point, ...]:

@@ -1,7 +1,9 @@
 """LabelMe: beside each image a JSON with `shapes`, each with label, type and points.
 
-Classes: `labels.txt` where it lies there (LabelMe's own has `__ignore__` and `_background_` in
-front), else all labels that occur, sorted, behind the background. Later shapes cover earlier ones.
+Both may lie below `train/`, `val/` and `test/`, and the documents in a folder of their own, such as
+`annotations/` beside `images/`. Classes: `labels.txt` where it lies there (LabelMe's own has
+`__ignore__` and `_background_` in front), else all labels that occur, sorted, behind the
+background. Later shapes cover earlier ones.
 Source: github.com/wkentaro/labelme, format of version 5.
 """
 
@@ -9,13 +11,15 @@ import base64
 import binascii
 import io
 import json
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from train.data.dataset import ClassInfo
+from train.data.dataset import ClassInfo, ListName
 from train.data.formats import (
     Drawn,
     Source,
@@ -25,12 +29,14 @@ from train.data.formats import (
     read_text,
 )
 from train.data.formats._drawings import name_classes, name_origin
+from train.data.formats._folders import MASKS, PARTS, Place, find_places, index_folders
 from train.data.masks import Mask
 from train.data.runlength import Bits
 from train.data.samples import UNDECODABLE
 from train.data.shapes import Kind, Shape, draw_shape
 from train.errors import DataError
 
+DOCUMENTS = (*MASKS, "json", "jsons", "labelme")
 LABELS = "labels.txt"
 IGNORED = "__ignore__"
 KINDS: dict[str, Kind] = {
@@ -45,35 +51,58 @@ KINDS: dict[str, Kind] = {
 
 def recognise(folder: Path) -> bool:
     """A JSON and an image have the same name."""
-    names = list_names(folder)
-    documents = {Path(name).stem for name in names if name.lower().endswith(".json")}
-    return bool(documents) and any(
-        stem in documents for stem in (Path(name).stem for name in names if ".json" not in name)
-    )
+    return bool(_find_places(folder))
 
 
 def read(folder: Path) -> Source:
     """The images of the folder; those with a JSON are labelled."""
-    images = index_by_stem(folder)
-    documents = {
-        key: read_document(path) for key, path in index_by_stem(folder, (".json",)).items()
-    }
+    images: dict[str, Path] = {}
+    documents: dict[str, Path] = {}
+    lists: dict[ListName, list[str]] = {}
+    for part, shown, drawn in _find_places(folder):
+        found, written = index_by_stem(shown), index_by_stem(drawn, (".json",))
+        prefix = f"{part}_" if found.keys() & images.keys() else ""
+        images |= {f"{prefix}{key}": path for key, path in found.items()}
+        documents |= {f"{prefix}{key}": path for key, path in written.items()}
+        if part:
+            lists[part] = [f"{prefix}{key}" for key in found if key in written]
+    content = {key: read_document(path) for key, path in documents.items()}
     listed = folder / LABELS
-    classes = _list_classes(listed if listed.exists() else None, documents)
+    classes = _list_classes(listed if listed.exists() else None, content)
     return Source(
         layout="labelme",
         classes=classes,
         ignore_index=None,
         images=images,
         masks={
-            key: Drawn(
-                folder / f"{key}.json",
-                name_origin(folder / f"{key}.json", _Drawing(classes, document)),
-            )
-            for key, document in documents.items()
+            key: Drawn(path, name_origin(path, _Drawing(classes, content[key])))
+            for key, path in documents.items()
         },
+        lists=lists if lists.get("train") and lists.get("val") else {},
         class_source=listed if listed.exists() else None,
     )
+
+
+def _find_places(folder: Path) -> list[Place]:
+    """Folders of images, and those of their documents, which may be the same."""
+    named = index_folders(folder)
+    beside: list[Place] = [(PARTS[low], named[low], named[low]) for low in PARTS if low in named]
+    here: list[Place] = [(None, folder, folder)]
+    for places in (here, [*find_places(folder, DOCUMENTS)], beside):
+        if any(_belong(shown, drawn) for _, shown, drawn in places):
+            return places
+    return []
+
+
+def _belong(shown: Path, drawn: Path) -> bool:
+    documents = {stem for stem, ending in _split_names(drawn) if ending == ".json"}
+    return any(stem in documents for stem, ending in _split_names(shown) if ending != ".json")
+
+
+def _split_names(folder: Path) -> Iterator[tuple[str, str]]:
+    for name in list_names(folder):
+        stem, ending = os.path.splitext(name)
+        yield stem, ending.lower()
 
 
 def read_document(path: Path) -> dict[str, Any]:

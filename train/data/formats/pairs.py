@@ -8,7 +8,6 @@ names and colours, where one lies there; else they are the values that the masks
 """
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 from train.data.dataset import ClassInfo, Color, ListName
@@ -16,34 +15,15 @@ from train.data.formats import (
     IMAGE_SUFFIXES,
     Source,
     add_file,
-    list_folders,
     list_names,
     read_class_names,
     read_lines,
 )
+from train.data.formats._folders import find_places
 from train.data.masks import VOID, voc_color
 from train.errors import DataError
 
 FALLBACK = True
-IMAGES = (
-    *("images", "image", "imgs", "img", "jpegimages", "rgb", "frames", "photos", "pictures"),
-    *("inputs", "input", "raw", "original", "originals", "x"),
-)
-MASKS = (
-    *("masks", "mask", "labels", "label", "annotations", "annotation", "gt", "truth", "annots"),
-    *("ground_truth", "groundtruth", "segmentation", "segmentations", "seg", "targets", "target"),
-    *("gt_images", "gt_image", "labelled", "y"),
-)
-PARTS: dict[str, ListName] = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-    "testing": "test",
-}
-BESIDE = ("annot", "_annot", "_labels", "_label", "_masks", "_mask", "_gt", "-masks", "-labels")
 ENDINGS = re.compile(
     r"[_-](mask|masks|gt|l|label|labels|seg|segmentation|groundtruth|annotation|annot)$", re.I
 )
@@ -61,13 +41,10 @@ SIGNATURES = (
     b"P6",
 )
 
-Place = tuple[ListName | None, Path, Path]
-"""The list that the pictures of two folders are, where one is named; images and masks."""
-
 
 def recognise(folder: Path) -> bool:
     """A pair of folders, or of files, has such names."""
-    return next(_find_places(folder), None) is not None or bool(_find_beside(folder))
+    return next(find_places(folder), None) is not None or bool(_find_beside(folder))
 
 
 def read(folder: Path) -> Source:
@@ -75,7 +52,7 @@ def read(folder: Path) -> Source:
     images: dict[str, Path] = {}
     masks: dict[str, Path] = {}
     lists: dict[ListName, list[str]] = {}
-    places = list(_find_places(folder))
+    places = list(find_places(folder))
     for part, shown, drawn in places:
         found = _index(shown)
         truths = _match(_index(drawn), found)
@@ -100,38 +77,6 @@ def read(folder: Path) -> Source:
         class_source=source,
         colors_bind=colors_bind,
     )
-
-
-def _find_places(folder: Path) -> Iterator[Place]:
-    """Folders that belong together; the names decide, in any case."""
-    named = {name.lower(): folder / name for name in list_folders(folder)}
-    if pair := _pick(named):
-        yield from _split(*pair)
-        return
-    for low, part in PARTS.items():
-        if low not in named:
-            continue
-        inner = {name.lower(): named[low] / name for name in list_folders(named[low])}
-        if pair := _pick(inner):
-            yield part, *pair
-        elif drawn := next((named[low + end] for end in BESIDE if low + end in named), None):
-            yield part, named[low], drawn
-
-
-def _pick(named: dict[str, Path]) -> tuple[Path, Path] | None:
-    shown = next((named[name] for name in IMAGES if name in named), None)
-    drawn = next((named[name] for name in MASKS if name in named), None)
-    return (shown, drawn) if shown and drawn else None
-
-
-def _split(shown: Path, drawn: Path) -> Iterator[Place]:
-    """A pair of folders, or their parts below them."""
-    folders = {name.lower(): name for name in list_folders(shown)}
-    parts = {low: name for low, name in folders.items() if (drawn / name).is_dir()}
-    for low, name in parts.items():
-        yield PARTS.get(low), shown / name, drawn / name
-    if not parts:
-        yield None, shown, drawn
 
 
 def _index(folder: Path) -> dict[str, Path]:

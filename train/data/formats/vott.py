@@ -9,6 +9,7 @@ Source: github.com/microsoft/VoTT, "Export" (vott-json-export, vott-csv-export).
 
 import csv
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -20,10 +21,12 @@ from train.data.formats import Drawn, Source, add_file, list_names, read_text
 from train.data.formats._drawings import (
     Labelled,
     draw_labelled,
+    find_unlisted,
     name_classes,
     parse_color,
     tell_absent,
 )
+from train.data.formats._folders import hold_masks
 from train.data.samples import UNDECODABLE
 from train.data.shapes import Kind, Point
 from train.errors import DataError
@@ -32,8 +35,10 @@ EXPORTS = ("vott-csv-export", "vott-json-export")
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 OTHER_CORNERS = ("x1", "y1", "x2", "y2")
 SIZES = ("x", "y", "width", "height")
+HEADERS = (CORNERS, OTHER_CORNERS, SIZES)
 WIDTHS = (2, 6)
 SHOWN = 80
+MOST_OPENED = 20
 # A whole image, however large it is.
 FAR = 1e6
 
@@ -81,7 +86,7 @@ def read(folder: Path) -> Source:
         layout="vott",
         classes=classes,
         ignore_index=None,
-        images=images,
+        images=images | find_unlisted(images),
         masks=masks,
         class_source=path,
         urls=urls,
@@ -90,14 +95,34 @@ def read(folder: Path) -> Source:
 
 
 def _find_export(folder: Path) -> Path | None:
-    """The export: in VoTT's own folder, or named as VoTT names it."""
+    """The export: in VoTT's own folder, or named as VoTT names it, or a table that begins so."""
     inside = folder.name in EXPORTS
-    for name in list_names(folder):
+    names = [name for name in list_names(folder) if name.lower().endswith((".json", ".csv"))]
+    for name in names:
         low = name.lower()
-        named = "vott" in low or low.endswith(("-export.json", "-export.csv"))
-        if low.endswith((".json", ".csv")) and (inside or named):
+        if inside or "vott" in low or low.endswith(("-export.json", "-export.csv")):
             return folder / name
-    return None
+    tables = [folder / name for name in names if name.lower().endswith(".csv")]
+    if len(tables) > MOST_OPENED or hold_masks(folder):
+        return None
+    return next((path for path in tables if _begins_so(path)), None)
+
+
+def _begins_so(path: Path) -> bool:
+    """Whether the first line has a box, or the names of its columns, or a URL and a class."""
+    try:
+        with path.open("rb") as file:
+            line = file.readline(4096).decode("utf-8-sig", "replace")
+        words = [word.strip().lower() for word in next(csv.reader([line]), [])]
+    except (OSError, csv.Error):
+        return False
+    if len(words) == max(WIDTHS):
+        return tuple(words[1:5]) in HEADERS or all(map(_is_number, words[1:5]))
+    return len(words) == min(WIDTHS) and "://" in words[0]
+
+
+def _is_number(word: str) -> bool:
+    return re.fullmatch(r"-?\d+(\.\d*)?", word) is not None
 
 
 def _find_image(folder: Path, image: str) -> Path | None:
@@ -142,7 +167,7 @@ def _read_document(path: Path) -> tuple[Shapes, list[str], dict[str, Color]]:
 def _read_table(folder: Path, path: Path) -> Shapes:
     lines = list(csv.reader(read_text(path).splitlines()))
     header = [name.strip().lower() for name in lines[0]] if lines else []
-    named = next((h for h in (CORNERS, OTHER_CORNERS, SIZES) if tuple(header[1:5]) == h), None)
+    named = next((h for h in HEADERS if tuple(header[1:5]) == h), None)
     is_header = named is not None or header in (["image", "label"], ["url", "class"])
     rows = [
         _parse_row(path, number, row)
@@ -206,12 +231,23 @@ def _tell_sizes(folder: Path, path: Path, boxes: Sequence[Row]) -> bool:
             "image,xmin,ymin,xmax,ymax,class.",
         )
     unfit = [row for row in boxes if not (fits(row, True) or fits(row, False))]
-    number, image, numbers, _ = (unfit or boxes)[0]
+    if unfit:
+        raise DataError(
+            f"{path}: {_show(unfit[0])} does not fit its image, neither as x,y,width,height nor as "
+            "x1,y1,x2,y2.",
+            fix="Mend that line; or say in a first line what the columns are.",
+        )
+    corners, with_sizes = (next(r for r in boxes if not fits(r, way)) for way in (True, False))
     raise DataError(
-        f"{path}: line {number}: the box {', '.join(f'{n:g}' for n in numbers)} does not fit "
-        f"{image}, neither as x,y,width,height nor as x1,y1,x2,y2.",
-        fix="Mend that line; or say in a first line what the columns are.",
+        f"{path}: {_show(corners)} fits its image as x1,y1,x2,y2 alone, and {_show(with_sizes)} as "
+        "x,y,width,height alone.",
+        fix="Write all lines the same way.",
     )
+
+
+def _show(row: Row) -> str:
+    number, image, numbers, _ = row
+    return f"line {number}: the box {', '.join(f'{n:g}' for n in numbers)} of {image}"
 
 
 def _measure(folder: Path, boxes: Sequence[Row]) -> Mapping[str, tuple[float, float]]:

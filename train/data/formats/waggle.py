@@ -3,7 +3,7 @@
 `image/` and `gt_image/`; `train/images/` and `train/labels/`; `images/` and `labels/`. None has a
 split or void, but for `test/` or `val/` beside the second's `train/`. `config.list`, which may lie
 beside them, is the trainer's. Masks that were saved as JPEG have greys that are no ids any more:
-they are told apart by how bright they are (`train.data.greys`).
+they are told apart by how bright they are (`train.data.survey.split_greys`).
 """
 
 from pathlib import Path
