@@ -1,6 +1,8 @@
 """Archives in, files out, and nothing anywhere else."""
 
 import io
+import os
+import signal
 import tarfile
 import zipfile
 from pathlib import Path
@@ -9,6 +11,7 @@ from typing import Any
 import pytest
 
 from train.data import extract as module
+from train.data import writer
 from train.data.extract import extract_archive, survey_archive
 from train.errors import DataError
 
@@ -69,15 +72,15 @@ def test_an_interrupted_extraction_is_completed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = make_tar(tmp_path / "data.tar", "w")
-    write, written = module._write_file, list[str]()
+    write, written = writer._write_file, list[str]()
 
-    def write_one_then_die(member: Any, *place: Any) -> None:
+    def write_one_then_die(to: Any, member: Any) -> None:
         if written:
             raise KeyboardInterrupt
         written.append(member.name)
-        write(member, *place)
+        write(to, member)
 
-    monkeypatch.setattr(module, "_write_file", write_one_then_die)
+    monkeypatch.setattr(writer, "_write_file", write_one_then_die)
     with pytest.raises(KeyboardInterrupt):
         extract_archive(path, tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -242,6 +245,217 @@ def test_a_file_takes_the_place_of_a_link_and_does_not_follow_it(tmp_path: Path)
     extract_archive(make_tar(tmp_path / "d.tar", "w", [link, file]), tmp_path / "out")
     assert (tmp_path / "out/a/one.txt").read_bytes() == b"1"
     assert not (tmp_path / "out/three").is_symlink()
+
+
+def pack(path: Path, members: list[tuple[tarfile.TarInfo, bytes]]) -> Path:
+    with tarfile.open(path, "w:gz" if path.suffix == ".gz" else "w") as tar:
+        for info, content in members:
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    return path
+
+
+AROUND = [
+    (entry("d", tarfile.DIRTYPE), b""),
+    (entry("d/up", tarfile.SYMTYPE, ".."), b""),
+]
+FROM_HERE_OUT = [(entry("out", tarfile.SYMTYPE, "d/up/../victim"), b"")]
+
+
+@pytest.mark.parametrize("kind", ["tar", "tar.gz"])
+@pytest.mark.parametrize(
+    "members",
+    [
+        [*AROUND, *FROM_HERE_OUT],
+        [*FROM_HERE_OUT, *AROUND],
+        [*AROUND, *FROM_HERE_OUT, (entry("hard", tarfile.LNKTYPE, "out/secret"), b"")],
+        [*AROUND, *FROM_HERE_OUT, (entry("out/secret"), b"PWNED")],
+        [
+            *AROUND,
+            (entry("x", tarfile.SYMTYPE, "d"), b""),
+            (entry("x/a"), b"1"),
+            (entry("x", tarfile.SYMTYPE, "d/up/../victim"), b""),
+            (entry("x/secret"), b"PWNED"),
+        ],
+    ],
+    ids=["link", "link first", "hard link", "through it", "link changed"],
+)
+def test_links_that_lead_out_one_after_the_other_are_refused(
+    tmp_path: Path, members: list[tuple[tarfile.TarInfo, bytes]], kind: str
+) -> None:
+    (tmp_path / "victim").mkdir()
+    (tmp_path / "victim/secret").write_bytes(b"mine")
+    path = pack(tmp_path / f"d.{kind}", [(entry("ok"), b"1"), *members])
+    with pytest.raises(DataError) as caught:
+        extract_archive(path, tmp_path / "to")
+    assert "Do not trust" in caught.value.fix
+    assert read_all(tmp_path / "victim") == {"secret": b"mine"}
+    assert not (tmp_path / "to").exists()
+
+
+@pytest.mark.parametrize("kind", ["tar", "tar.gz"])
+def test_of_one_name_the_last_member_is_taken(tmp_path: Path, kind: str) -> None:
+    """As `tar -r` leaves it; large enough for several writers."""
+    first, second = b"A" * 300_000, b"B" * 200_000
+    members = [(entry(name), content) for content in (first, second) for name in "abcd"]
+    extract_archive(pack(tmp_path / f"d.{kind}", members), tmp_path / "out")
+    assert read_all(tmp_path / "out") == dict.fromkeys("abcd", second)
+
+
+def test_a_file_that_takes_the_place_of_a_hard_link_leaves_the_other_name(tmp_path: Path) -> None:
+    members = [
+        (entry("a"), b"first"),
+        (entry("b", tarfile.LNKTYPE, "a"), b""),
+        (entry("b"), b"second"),
+    ]
+    extract_archive(pack(tmp_path / "d.tar", members), tmp_path / "out")
+    assert read_all(tmp_path / "out") == {"a": b"first", "b": b"second"}
+
+
+def test_a_tar_that_ends_with_a_zip_is_a_tar(tmp_path: Path) -> None:
+    inner = make_zip(tmp_path / "sheet.zip").read_bytes()
+    path = pack(tmp_path / "d.tar", [(entry("one"), b"1"), (entry("sheet.xlsx"), inner)])
+    extract_archive(path, tmp_path / "out")
+    assert read_all(tmp_path / "out") == {"one": b"1", "sheet.xlsx": inner}
+
+
+def test_what_another_archive_began_is_not_continued(tmp_path: Path) -> None:
+    left = tmp_path / "out.partial"
+    left.mkdir()
+    (left / module.MARK).write_text('{"source": ["older.tar", 1, 2]}')
+    (left / "gone").write_text("of the older one")
+    extract_archive(make_tar(tmp_path / "data.tar", "w"), tmp_path / "out")
+    assert read_all(tmp_path / "out") == FILES
+
+
+def test_a_folder_that_no_extraction_left_is_not_touched(tmp_path: Path) -> None:
+    (tmp_path / "out.partial").mkdir()
+    (tmp_path / "out.partial/mine").write_bytes(b"mine")
+    with pytest.raises(DataError, match="no extraction has left it") as caught:
+        extract_archive(make_tar(tmp_path / "data.tar", "w"), tmp_path / "out")
+    assert "another --to" in caught.value.fix
+    assert read_all(tmp_path / "out.partial") == {"mine": b"mine"}
+
+
+def test_a_zip_without_times_and_with_folders_of_windows_is_read(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "d.zip", "w") as archive:
+        folder = zipfile.ZipInfo("set\\")
+        folder.external_attr = 0x10
+        archive.writestr(folder, b"")
+        archive.writestr("set\\one.txt", b"1")
+    content = (tmp_path / "d.zip").read_bytes()
+    for mark, place in ((b"PK\x01\x02", 12), (b"PK\x03\x04", 10)):
+        at = -1
+        while (at := content.find(mark, at + 1)) >= 0:
+            content = content[: at + place] + bytes(4) + content[at + place + 4 :]
+    (tmp_path / "d.zip").write_bytes(content)
+    extract_archive(tmp_path / "d.zip", tmp_path / "out")
+    assert read_all(tmp_path / "out") == {"set/one.txt": b"1"}
+
+
+def test_times_before_1970_and_names_with_colons_are_read(tmp_path: Path) -> None:
+    info = entry("2021-05-01T12:30:00.jpg")
+    info.mtime = -1000
+    with tarfile.open(tmp_path / "d.tar", "w", format=tarfile.GNU_FORMAT) as tar:
+        tar.addfile(info, io.BytesIO(b""))
+    extract_archive(tmp_path / "d.tar", tmp_path / "out")
+    assert (tmp_path / "out/2021-05-01T12:30:00.jpg").stat().st_mtime == -1000
+
+
+def test_names_of_older_systems_are_read_as_these_wrote_them(tmp_path: Path) -> None:
+    name = b"f\xfcr/\xe9t\xe9.jpg".decode("utf-8", "surrogateescape")
+    extract_archive(pack(tmp_path / "d.tar", [(entry(name), b"1")]), tmp_path / "out")
+    assert read_all(tmp_path / "out") == {"für/été.jpg": b"1"}
+
+
+@pytest.mark.parametrize(
+    ("head", "what", "fix"),
+    [
+        (b"Rar!\x1a\x07\x01\x00", "a RAR archive", "Unpack it yourself"),
+        (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive", "Unpack it yourself"),
+        (b"\x28\xb5\x2f\xfd", "compressed with Zstandard", "Unpack it yourself"),
+        (b"\n<!DOCTYPE html><html>", "a web page", "Download the archive itself"),
+        (b"version https://git-lfs.github.com/spec/v1", "a Git LFS pointer", "git lfs pull"),
+        (b"\x89PNG\r\n\x1a\n", "a picture", "Give the folder"),
+    ],
+)
+def test_what_is_no_archive_is_called_what_it_is(
+    tmp_path: Path, head: bytes, what: str, fix: str
+) -> None:
+    (tmp_path / "data.tar").write_bytes(head + bytes(1000))
+    with pytest.raises(DataError, match=what) as caught:
+        extract_archive(tmp_path / "data.tar", tmp_path / "out")
+    assert fix in caught.value.fix
+
+
+def test_the_folder_in_which_one_stands_is_a_target(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_tar(tmp_path / "data.tar", "w")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    extract_archive(path, Path("."))
+    assert read_all(tmp_path / "here") == FILES
+
+
+def test_a_file_is_no_target(tmp_path: Path) -> None:
+    path = make_tar(tmp_path / "data.tar", "w")
+    with pytest.raises(DataError, match=r"data\.tar is a file"):
+        extract_archive(path, path)
+
+
+@pytest.fixture
+def shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer, "FEWEST_TO_SHARE", 1)
+    monkeypatch.setattr(writer, "PROCESSES", 3)
+
+
+@pytest.mark.usefixtures("shared")
+def test_several_processes_write_what_one_would(tmp_path: Path) -> None:
+    wanted = {f"{n % 7}/{n}": bytes([n % 256]) * (n * 37 % 5000) for n in range(500)}
+    with zipfile.ZipFile(tmp_path / "d.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in wanted.items():
+            method = zipfile.ZIP_BZIP2 if name.endswith("9") else zipfile.ZIP_DEFLATED
+            archive.writestr(name, content, method)
+    seen: list[int] = []
+    done = extract_archive(tmp_path / "d.zip", tmp_path / "out", lambda n, _: seen.append(n))
+    assert read_all(tmp_path / "out") == wanted
+    assert (done.files, seen[-1]) == (500, 500)
+    assert seen == sorted(seen)
+
+
+@pytest.mark.usefixtures("shared")
+def test_what_goes_wrong_in_a_process_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "d.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for number in range(20):
+            archive.writestr(f"{number}", bytes([number]) * 100)
+    path.write_bytes(path.read_bytes().replace(bytes([19]) * 100, bytes([20]) * 100))
+    with pytest.raises(DataError, match=r"d\.zip is corrupt .*19 is damaged"):
+        extract_archive(path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.usefixtures("shared")
+def test_a_process_that_is_killed_leaves_nothing_that_passes_for_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_tar(tmp_path / "data.tar", "w")
+    write, here = writer._write_file, os.getpid()
+
+    def die(to: Any, member: Any) -> None:
+        if os.getpid() != here:
+            os.kill(os.getpid(), signal.SIGKILL)
+        write(to, member)
+
+    monkeypatch.setattr(writer, "_write_file", die)
+    with pytest.raises(DataError, match="was killed") as caught:
+        extract_archive(path, tmp_path / "out")
+    assert "Repeat the command" in caught.value.fix
+    assert not (tmp_path / "out").exists()
+    monkeypatch.undo()
+    extract_archive(path, tmp_path / "out")
+    assert read_all(tmp_path / "out") == FILES
 
 
 def test_a_target_with_something_else_is_left_alone(tmp_path: Path) -> None:

@@ -27,10 +27,26 @@ from train.errors import DataError
 CHUNK_BYTES = 2**16
 BLOCK = tarfile.BLOCKSIZE
 ZEROS = bytes(BLOCK)
+FOLDER_OF_DOS, ENCRYPTED = 0x10, 1
 NO_TEXT = 0x80
 """A number field that begins with a byte like this is no octal text."""
 LOCAL_HEADER = struct.Struct("<4s22xHH")
 DOWNLOAD_AGAIN = "Download the archive again and compare its checksum with the publisher's."
+
+TAR_MAGIC = slice(257, 262)
+UNPACK = "Unpack it yourself and give the folder."
+NOT_FETCHED = "Download the archive itself; its page, or a reference to it, was saved instead."
+OTHERS = (
+    (b"rar!", "a RAR archive", UNPACK),
+    (b"7z\xbc\xaf", "a 7-Zip archive", UNPACK),
+    (b"(\xb5/\xfd", "compressed with Zstandard", UNPACK),
+    (b'\x04"m\x18', "compressed with LZ4", UNPACK),
+    (b"<!doctype", "a web page", NOT_FETCHED),
+    (b"<html", "a web page", NOT_FETCHED),
+    (b"version https://git-lfs", "a Git LFS pointer", "Fetch the archive itself: git lfs pull."),
+    (b"\x89png", "a picture", "Give the folder or the archive that holds the dataset."),
+    (b"\xff\xd8\xff", "a picture", "Give the folder or the archive that holds the dataset."),
+)
 
 Pieces = Iterable[bytes | memoryview]
 Kind = Literal["file", "folder", "symlink", "hardlink", "device"]
@@ -40,7 +56,8 @@ Kind = Literal["file", "folder", "symlink", "hardlink", "device"]
 class Member:
     """One entry. `link` is set for links; a hard link's is relative to the root.
 
-    `read` gives the content of a file, in pieces.
+    `read` gives the content of a file, in pieces; with `is_mapped` to any process that was forked
+    off this one, too.
     """
 
     name: str
@@ -49,6 +66,7 @@ class Member:
     kind: Kind
     link: str = ""
     read: Callable[[], Pieces] | None = None
+    is_mapped: bool = False
 
 
 @dataclass(frozen=True)
@@ -73,7 +91,10 @@ def open_archive(source: Path) -> Iterator[Archive]:
         return
     try:
         with source.open("rb") as file:
-            if zipfile.is_zipfile(file):
+            head = file.read(BLOCK)
+            _refuse_others(source, head)
+            # A tar that ends with a zip, as one of documents may, would pass for a zip.
+            if head[TAR_MAGIC] != b"ustar" and zipfile.is_zipfile(file):
                 with zipfile.ZipFile(file) as zipped, _map(file) as content:
                     yield Archive(_list_zip(zipped, content), in_order=False)
                 return
@@ -101,9 +122,14 @@ def open_archive(source: Path) -> Iterator[Archive]:
     ) as error:
         raise _corrupt(source, error) from error
     except (RuntimeError, NotImplementedError) as error:
-        raise DataError(
-            f"{source} cannot be unpacked: {error}.", fix="Unpack it yourself and give the folder."
-        ) from error
+        raise DataError(f"{source} cannot be unpacked: {error}.", fix=UNPACK) from error
+
+
+def _refuse_others(source: Path, head: bytes) -> None:
+    """Say what a file is that is no archive of a kind that is read here."""
+    for beginning, what, fix in OTHERS:
+        if head.lstrip().lower().startswith(beginning):
+            raise DataError(f"{source} is {what}, no tar or zip archive.", fix=fix)
 
 
 def _corrupt(source: Path, error: Exception) -> DataError:
@@ -148,7 +174,11 @@ def _parse_plain(header: bytes, content: memoryview, start: int) -> Member | Non
     """The file or folder that a header without extensions describes; None for any other."""
     kind, magic = header[156:157], header[257:265]
     is_posix = magic == b"ustar\x0000"
-    if kind not in b"0\x005" or header[124] & NO_TEXT or not (is_posix or magic == b"ustar  \0"):
+    if (
+        kind not in b"0\x005"
+        or (header[124] | header[136]) & NO_TEXT
+        or not (is_posix or magic == b"ustar  \0")
+    ):
         return None
     if sum(header) - sum(header[148:156]) + 8 * 32 != _parse_octal(header[148:156]):
         return None
@@ -161,7 +191,7 @@ def _parse_plain(header: bytes, content: memoryview, start: int) -> Member | Non
     if path.endswith("/"):
         return None
     size, mtime = _parse_octal(header[124:136]), _parse_octal(header[136:148])
-    return Member(path, size, mtime, "file", read=_cut(content, start, size))
+    return Member(path, size, mtime, "file", read=_cut(content, start, size), is_mapped=True)
 
 
 def _parse_octal(field: bytes) -> int:
@@ -181,7 +211,7 @@ def _take(content: memoryview, start: int, size: int) -> Pieces:
 def _describe(tar: tarfile.TarFile, info: tarfile.TarInfo, content: memoryview) -> Member:
     if info.isreg() and not info.issparse():
         read = _cut(content, info.offset_data, info.size)
-        return Member(info.name, info.size, int(info.mtime), "file", read=read)
+        return Member(info.name, info.size, int(info.mtime), "file", read=read, is_mapped=True)
     return _describe_any(tar, info)
 
 
@@ -219,26 +249,36 @@ def _read_tar(tar: tarfile.TarFile, info: tarfile.TarInfo) -> Pieces:
 def _list_zip(archive: zipfile.ZipFile, content: memoryview) -> Iterator[Member]:
     for info in archive.infolist():
         mode = info.external_attr >> 16
-        mtime = calendar.timegm((*info.date_time, 0, 0, 0))
-        if info.is_dir():
-            yield Member(info.filename.rstrip("/"), 0, mtime, "folder")
+        year, month, day, *time = info.date_time
+        # Writers that know no time leave zeros.
+        mtime = calendar.timegm((year, max(1, month), max(1, day), *time, 0, 0, 0))
+        if info.filename.endswith(("/", "\\")) or info.external_attr & FOLDER_OF_DOS:
+            yield Member(info.filename.rstrip("/\\"), 0, mtime, "folder")
         elif stat.S_ISLNK(mode):
             link = archive.read(info).decode()
             yield Member(info.filename, 0, mtime, "symlink", link=link)
         elif mode and stat.S_IFMT(mode) not in (0, stat.S_IFREG):
             yield Member(info.filename, 0, mtime, "device")
         else:
-            read = partial(_read_zip, archive, content, info)
-            yield Member(info.filename, info.file_size, mtime, "file", read=read)
+            plain = info.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+            is_mapped = plain and not info.flag_bits & ENCRYPTED
+            read = (
+                partial(_read_mapped, content, info)
+                if is_mapped
+                else partial(_read_zip, archive, info)
+            )
+            yield Member(
+                info.filename, info.file_size, mtime, "file", read=read, is_mapped=is_mapped
+            )
 
 
-def _read_zip(archive: zipfile.ZipFile, content: memoryview, info: zipfile.ZipInfo) -> Pieces:
-    plain = info.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-    if not plain or info.flag_bits & 1:
-        with archive.open(info) as reader:
-            while piece := reader.read(CHUNK_BYTES):
-                yield piece
-        return
+def _read_zip(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Pieces:
+    with archive.open(info) as reader:
+        while piece := reader.read(CHUNK_BYTES):
+            yield piece
+
+
+def _read_mapped(content: memoryview, info: zipfile.ZipInfo) -> Pieces:
     signature, name_size, extra_size = LOCAL_HEADER.unpack_from(content, info.header_offset)
     if signature != b"PK\3\4":
         raise zipfile.BadZipFile(f"{info.filename} is not where the directory says")
@@ -278,7 +318,8 @@ def _list_folder(source: Path) -> Iterator[Member]:
                 yield Member(relative, 0, 0, "symlink", link=os.readlink(path))
             elif stat.S_ISREG(info.st_mode):
                 read = partial(_read_file, path)
-                yield Member(relative, info.st_size, int(info.st_mtime), "file", read=read)
+                mtime = int(info.st_mtime)
+                yield Member(relative, info.st_size, mtime, "file", read=read, is_mapped=True)
             else:
                 yield Member(relative, 0, 0, "device")
 

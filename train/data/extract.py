@@ -4,18 +4,16 @@ Files go to `TARGET.partial`, which becomes TARGET when the last one is there: a
 is whole, and a second call continues where the first was stopped.
 """
 
-import errno
 import json
-import os
+import re
 import shutil
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from train.data.archives import DOWNLOAD_AGAIN, Archive, Member, open_archive
+from train.data.archives import Archive, Member, open_archive
+from train.data.writer import Progress, Refused, Writer, refuse
 from train.errors import DataError
 
 MARK = ".segaway-extracted.json"
@@ -23,13 +21,7 @@ MARGIN_BYTES = 64 * 2**20
 # More than this many times its own size, beyond a first GiB, is a bomb and no dataset.
 LARGEST_RATIO, FREE_BYTES = 250, 2**30
 MOST_FILES = 20_000_000
-THREADS = os.cpu_count() or 1
-LARGE_BYTES, MOST_PENDING = 2**16, 16
-TOLD_FILES = 50
-OPEN_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-
-Progress = Callable[[int, int], None]
-"""Called with files and bytes done so far."""
+DRIVE = re.compile(r"[A-Za-z]:")
 
 
 @dataclass(frozen=True)
@@ -40,10 +32,6 @@ class Extraction:
     files: int
     size_bytes: int
     done_before: bool
-
-
-class Refused(DataError):
-    """What an archive holds is not to be trusted."""
 
 
 def survey_archive(source: Path) -> tuple[int, int]:
@@ -76,18 +64,14 @@ def extract_archive(
     if is_extracted(source, target):
         mark = json.loads((target / MARK).read_text())
         return Extraction(target, mark["files"], mark["bytes"], done_before=True)
-    if target.exists() and any(target.iterdir()):
-        raise DataError(
-            f"{target} exists and does not come from {source.name}.",
-            fix="Give another --to, or remove that folder.",
-        )
+    target = target.absolute()
     partial = target.with_name(target.name + ".partial")
     with _wrap_os_errors(source, partial), open_archive(source) as archive:
-        began_before = partial.exists()
-        partial.mkdir(parents=True, exist_ok=True)
+        _check_target(source, target)
+        began_before = _begin(source, partial)
         members = _list_checked(source, archive, partial)
+        writer = Writer(partial, began_before, progress)
         try:
-            writer = _Writer(partial, began_before, progress)
             writer.write_all(members, archive.in_order)
         except Refused:
             shutil.rmtree(partial)
@@ -100,13 +84,41 @@ def extract_archive(
     return Extraction(target, writer.files, writer.bytes, done_before=False)
 
 
+def _check_target(source: Path, target: Path) -> None:
+    if target.exists() and not target.is_dir():
+        raise DataError(f"{target} is a file.", fix="Give a folder with --to.")
+    if target.exists() and any(target.iterdir()):
+        raise DataError(
+            f"{target} exists and does not come from {source.name}.",
+            fix="Give another --to, or remove that folder.",
+        )
+
+
+def _begin(source: Path, partial: Path) -> bool:
+    """Make the folder that files go to; whether an earlier call began with this very source.
+
+    What it began with another source is of no use any more.
+    """
+    if partial.exists() and not (partial / MARK).exists() and any(partial.iterdir()):
+        raise DataError(
+            f"{partial} is there, and no extraction has left it.",
+            fix="Move it away, or give another --to.",
+        )
+    if is_extracted(source, partial):
+        return True
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    (partial / MARK).write_text(json.dumps({"source": _identity(source)}))
+    return False
+
+
 def _list_checked(source: Path, archive: Archive, partial: Path) -> Iterable[Member]:
     """The members, all checked before the first is written where that takes no second reading."""
     if archive.in_order:
         return _check_all(source, archive.members, partial)
     members = list(_check_all(source, archive.members))
     # What an earlier call already wrote counts as room.
-    there = sum(p.stat().st_size for p in partial.rglob("*") if p.is_file() and not p.is_symlink())
+    there = sum(p.lstat().st_size for p in partial.rglob("*") if not p.is_dir())
     _check_room(source, partial, sum(member.size for member in members) - there)
     return members
 
@@ -134,125 +146,34 @@ def _check_all(
         yield checked
 
 
-class _Writer:
-    """Writes members below a folder; counts what is there."""
-
-    def __init__(self, root: Path, began_before: bool, progress: Progress) -> None:
-        self.files = self.bytes = 0
-        self._root, self._began_before, self._progress = root, began_before, progress
-        self._real_root = root.resolve()
-        self._parents: set[str] = set()
-        self._pending: deque[Future[None]] = deque()
-
-    def write_all(self, members: Iterable[Member], in_order: bool) -> None:
-        """All of them. Large files are written by threads, small ones here: what they take is the
-        file system's time, and threads only stand in each other's way there.
-        """
-        with ThreadPoolExecutor(THREADS) as pool:
-            try:
-                for member in members:
-                    self._make_parent(member)
-                    if member.kind != "file":
-                        self._wait(0)
-                        self._make(member)
-                    elif in_order or member.size < LARGE_BYTES:
-                        self._write(member)
-                    else:
-                        self._pending.append(pool.submit(self._write, member))
-                        self._wait(MOST_PENDING)
-                    self._count(member)
-                self._wait(0)
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
-        self._progress(self.files, self.bytes)
-
-    def _write(self, member: Member) -> None:
-        _write_file(member, f"{self._root}/{member.name}", self._began_before)
-
-    def _count(self, member: Member) -> None:
-        if member.kind == "file":
-            self.files, self.bytes = self.files + 1, self.bytes + member.size
-            if self.files % TOLD_FILES == 0:
-                self._progress(self.files, self.bytes)
-
-    def _wait(self, most: int) -> None:
-        """Until no more than so many files are being written: a link may be to one of them."""
-        while len(self._pending) > most:
-            self._pending.popleft().result()
-
-    def _make_parent(self, member: Member) -> None:
-        parent = member.name.rpartition("/")[0]
-        if parent in self._parents:
-            return
-        path = self._root / parent
-        if not path.resolve().is_relative_to(self._real_root):
-            raise _refusal(member, "is written through a link that leaves the target")
-        path.mkdir(parents=True, exist_ok=True)
-        self._parents.add(parent)
-
-    def _make(self, member: Member) -> None:
-        """What is no file."""
-        path = self._root / member.name
-        if member.kind == "folder":
-            self._make_parent(replace(member, name=f"{member.name}/"))
-            return
-        path.unlink(missing_ok=True)
-        if member.kind == "symlink":
-            path.symlink_to(member.link)
-        else:
-            path.hardlink_to(self._root / member.link)
-
-
-def _write_file(member: Member, path: str, began_before: bool) -> None:
-    """Write a file, last its time: size and time say that it is done."""
-    if began_before and _is_done(member, path):
-        return
-    assert member.read is not None
-    try:
-        file = os.open(path, OPEN_FLAGS, 0o644)
-    except OSError as error:
-        if error.errno not in (errno.ELOOP, errno.EMLINK):
-            raise
-        os.unlink(path)
-        file = os.open(path, OPEN_FLAGS, 0o644)
-    try:
-        size = 0
-        for piece in member.read():
-            done = 0
-            while done < len(piece):
-                done += os.write(file, piece[done:])
-            size += done
-        if size != member.size:
-            raise DataError(f"{member.name} is shorter than the archive says.", fix=DOWNLOAD_AGAIN)
-        os.utime(file, (member.mtime, member.mtime))
-    finally:
-        os.close(file)
-
-
-def _is_done(member: Member, path: str) -> bool:
-    try:
-        known = os.lstat(path)
-    except OSError:
-        return False
-    return known.st_size == member.size and int(known.st_mtime) == member.mtime
-
-
 def _check(source: Path, member: Member) -> Member:
     """`member`, when nothing about it can reach outside the target."""
-    plain = member.name
+    plain = _read_name(member.name)
+    if plain != member.name:
+        member = replace(member, name=plain)
     if member.kind == "file" and plain and plain[0] != "/" and not _is_odd(plain):
         return member
     name = PurePosixPath(plain.replace("\\", "/"))
-    if name.is_absolute() or ".." in name.parts or (name.parts and ":" in name.parts[0]):
-        raise _refusal(member, f"of {source.name} points outside the target")
+    if name.is_absolute() or ".." in name.parts or DRIVE.match(plain):
+        raise refuse(member, f"of {source.name} points outside the target")
     if member.kind == "device":
-        raise _refusal(member, f"of {source.name} is a device or a pipe")
+        raise refuse(member, f"of {source.name} is a device or a pipe")
     if member.kind in ("symlink", "hardlink"):
         base = name.parent if member.kind == "symlink" else PurePosixPath()
         if PurePosixPath(member.link).is_absolute() or _leaves(base / member.link):
-            raise _refusal(member, f"of {source.name} is a link that leaves the target")
+            raise refuse(member, f"of {source.name} is a link that leaves the target")
     return replace(member, name=name.as_posix())
+
+
+def _read_name(name: str) -> str:
+    """A name that is no UTF-8 as what older systems of the West wrote."""
+    if name.isprintable():
+        return name
+    raw = name.encode("utf-8", "surrogateescape")
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return raw.decode("cp1252", "replace")
 
 
 def _is_odd(name: str) -> bool:
@@ -266,13 +187,6 @@ def _leaves(path: PurePosixPath) -> bool:
         if depth < 0:
             return True
     return False
-
-
-def _refusal(member: Member, why: str) -> Refused:
-    return Refused(
-        f"{member.name!r} {why}; nothing of it was written.",
-        fix="Do not trust this archive. Repack it without that entry if you know better.",
-    )
 
 
 def _identity(source: Path) -> list[object]:

@@ -1,0 +1,259 @@
+"""The files of an archive, put below a folder: several at once, and none beside it.
+
+Links are made last, when all files are there: nothing is ever written through one, and where each
+of them leads is looked at when nothing can change it any more.
+"""
+
+import os
+import pickle
+import signal
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import NoReturn
+
+from train.data.archives import DOWNLOAD_AGAIN, Member
+from train.errors import DataError
+
+PROCESSES = min(4, os.cpu_count() or 1)
+# A process of its own takes some 10 ms to begin, and this many small files take 100.
+FEWEST_TO_SHARE = 4000
+LARGE_BYTES = 2**16
+# What a small file takes of the file system's time, in bytes that could be written meanwhile.
+FILE_COST_BYTES = 2**15
+TOLD_FILES = 50
+OPEN_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+Progress = Callable[[int, int], None]
+"""Called with files and bytes done so far."""
+
+
+class Refused(DataError):
+    """What an archive holds is not to be trusted."""
+
+
+def refuse(member: Member, why: str) -> Refused:
+    """That `member` could reach outside of the target."""
+    return Refused(
+        f"{member.name!r} {why}; nothing of it was written.",
+        fix="Do not trust this archive. Repack it without that entry if you know better.",
+    )
+
+
+@dataclass
+class Writer:
+    """Writes members below `root`; counts files and bytes.
+
+    With `began_before`, a file that is there with its size and time is done.
+    """
+
+    root: Path
+    began_before: bool
+    progress: Progress
+    files: int = 0
+    bytes: int = 0
+    _parents: set[str] = field(default_factory=set)
+    _links: dict[str, Member] = field(default_factory=dict)
+
+    def write_all(self, members: Iterable[Member], in_order: bool) -> None:
+        """All of them; of several with one name the last, as `tar` and `unzip` do.
+
+        Raises:
+            Refused: a link leads out of the root.
+            DataError: a file is shorter than the archive says.
+        """
+        found: dict[str, Member] = {}
+        for member in members:
+            if member.kind == "folder":
+                self._make_folder(member.name)
+            elif member.kind == "file":
+                self._links.pop(member.name, None)
+                self._make_folder(member.name.rpartition("/")[0])
+                if in_order:
+                    self._write([member])
+                else:
+                    found[member.name] = member
+            else:
+                found.pop(member.name, None)
+                self._links[member.name] = member
+        self._write_many(list(found.values()))
+        self._make_links()
+        self.progress(self.files, self.bytes)
+
+    def _write_many(self, members: Sequence[Member]) -> None:
+        mapped = [member for member in members if member.is_mapped]
+        self._write([member for member in members if not member.is_mapped])
+        if PROCESSES > 1 and len(mapped) >= FEWEST_TO_SHARE and hasattr(os, "fork"):
+            self._share(mapped)
+            return
+        # What small files take is the file system's time, and threads stand in each other's way.
+        self._write([member for member in mapped if member.size < LARGE_BYTES])
+        large = [member for member in mapped if member.size >= LARGE_BYTES]
+        with ThreadPoolExecutor(PROCESSES) as pool:
+            for member, _ in zip(large, pool.map(self._write_one, large), strict=True):
+                self._count(member)
+
+    def _write_one(self, member: Member) -> None:
+        _write_file(self, member)
+
+    def _write(self, members: Sequence[Member]) -> None:
+        for member in members:
+            _write_file(self, member)
+            self._count(member)
+
+    def _share(self, members: Sequence[Member]) -> None:
+        """Processes, each with a part of the members: threads would wait for one interpreter.
+
+        A process does nothing but write files; what it inherits it leaves alone.
+        """
+        parts = _cut_evenly(members, PROCESSES)
+        children = [_Child(self, part) for part in parts]
+        try:
+            for child in children:
+                child.wait(self._count)
+        except BaseException:
+            for child in children:
+                child.stop()
+            raise
+
+    def _count(self, member: Member) -> None:
+        self.files, self.bytes = self.files + 1, self.bytes + member.size
+        if self.files % TOLD_FILES == 0:
+            self.progress(self.files, self.bytes)
+
+    def _make_folder(self, name: str) -> None:
+        if name not in self._parents:
+            (self.root / name).mkdir(parents=True, exist_ok=True)
+            self._parents.add(name)
+
+    def _make_links(self) -> None:
+        """Hard links first: as long as there is no other, none can lead them astray."""
+        ordered = sorted(self._links.values(), key=lambda member: member.kind != "hardlink")
+        for member in ordered:
+            path = self.root / member.name
+            self._make_folder(member.name.rpartition("/")[0])
+            if path.is_dir() and not path.is_symlink():
+                raise refuse(member, "is a link and a folder at once")
+            path.unlink(missing_ok=True)
+            if member.kind == "symlink":
+                path.symlink_to(member.link)
+                continue
+            source = self.root / member.link
+            if not self._holds(source):
+                raise refuse(member, "is a link that leaves the target")
+            if not source.is_file():
+                raise refuse(member, f"is a hard link to {member.link!r}, which is no file of it")
+            path.hardlink_to(source)
+        for member in ordered:
+            if not self._holds(self.root / member.name):
+                raise refuse(member, "is a link that leaves the target")
+
+    def _holds(self, path: Path) -> bool:
+        return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(self.root))
+
+
+class _Child:
+    """A process that writes some members, and says through a pipe how far it is."""
+
+    def __init__(self, writer: Writer, members: Sequence[Member]) -> None:
+        self._members = members
+        parent = os.getpid()
+        self._pipe, end = os.pipe()
+        self._pid = os.fork()
+        if not self._pid:
+            _write_and_leave(writer, members, end, parent)
+        os.close(end)
+
+    def wait(self, count: Callable[[Member], None]) -> None:
+        """Until all is written; raises what the process did."""
+        failure, done = b"", 0
+        with os.fdopen(self._pipe, "rb", buffering=0) as pipe:
+            while said := pipe.read(2**16):
+                if failure or said.startswith(b"!"):
+                    failure += said
+                    continue
+                told, mark, rest = said.partition(b"!")
+                for member in self._members[done : done + len(told)]:
+                    count(member)
+                done, failure = done + len(told), mark + rest
+        pid, self._pid = self._pid, 0
+        os.waitpid(pid, 0)
+        if failure:
+            raise pickle.loads(failure[1:])
+        if done < len(self._members):
+            raise DataError(
+                f"A process that wrote {self._members[done].name} was killed.",
+                fix="Repeat the command: it goes on where it stopped.",
+            )
+
+    def stop(self) -> None:
+        if self._pid:
+            os.kill(self._pid, signal.SIGKILL)
+            os.waitpid(self._pid, 0)
+
+
+def _write_and_leave(writer: Writer, members: Sequence[Member], end: int, parent: int) -> NoReturn:
+    """What a process does: a dot for each file, or `!` and what went wrong."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is the parent's to end this
+    try:
+        dots = 0
+        for member in members:
+            _write_file(writer, member)
+            dots += 1
+            if dots == TOLD_FILES:
+                os.write(end, b"." * dots)
+                dots = 0
+                if os.getppid() != parent:
+                    break
+        os.write(end, b"." * dots)
+    except BaseException as error:
+        os.write(end, b"!" + pickle.dumps(error))
+    finally:
+        os._exit(0)
+
+
+def _cut_evenly(members: Sequence[Member], parts: int) -> list[Sequence[Member]]:
+    """Parts that take about the same time, in order."""
+    total = sum(member.size + FILE_COST_BYTES for member in members)
+    ends, done = [0], 0
+    for number, member in enumerate(members, start=1):
+        done += member.size + FILE_COST_BYTES
+        if done * parts >= total * len(ends):
+            ends.append(number)
+    return [members[a:b] for a, b in pairwise(ends)]
+
+
+def _write_file(writer: Writer, member: Member) -> None:
+    """Write a file, last its time: size and time say that it is done."""
+    path = f"{writer.root}/{member.name}"
+    if writer.began_before and _is_done(member, path):
+        return
+    assert member.read is not None
+    try:
+        file = os.open(path, OPEN_FLAGS, 0o644)
+    except FileExistsError:
+        # A second name of the same content may be there: only this one is to change.
+        os.unlink(path)
+        file = os.open(path, OPEN_FLAGS, 0o644)
+    try:
+        size = 0
+        for piece in member.read():
+            done = 0
+            while done < len(piece):
+                done += os.write(file, piece[done:])
+            size += done
+        if size != member.size:
+            raise DataError(f"{member.name} is shorter than the archive says.", fix=DOWNLOAD_AGAIN)
+        os.utime(file, (member.mtime, member.mtime))
+    finally:
+        os.close(file)
+
+
+def _is_done(member: Member, path: str) -> bool:
+    try:
+        known = os.lstat(path)
+    except OSError:
+        return False
+    return known.st_size == member.size and int(known.st_mtime) == member.mtime
