@@ -26,10 +26,11 @@ from train.data.dataset import (
 )
 from train.data.downloads import open_source
 from train.data.findings import Finding, refuse_errors
-from train.data.masks import VOID, write_mask
+from train.data.masks import write_mask
 from train.data.split import Lists, SplitSettings, check_split, choose_lists
-from train.data.survey import Progress, Survey, apply_values, hash_file, survey_source
+from train.data.survey import Progress, Survey, hash_file, survey_source
 from train.data.truths import read_truth_file
+from train.data.values import apply_values
 from train.errors import DataError
 
 
@@ -62,12 +63,6 @@ def plan_separation(
         )
     check_split(split)
     with open_source(folder, layout) as source:
-        if len(source.classes) > VOID:
-            raise DataError(
-                f"{source.class_source} names {len(source.classes)} classes; a mask of one byte a "
-                f"pixel has room for {VOID}.",
-                fix="Join classes.",
-            )
         survey = survey_source(source, progress)
         refuse_errors(survey.findings)
         lists, findings = choose_lists(survey, split)

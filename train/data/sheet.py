@@ -9,8 +9,9 @@ from PIL import Image, ImageDraw
 from train.data.dataset import ClassInfo
 from train.data.masks import VOID, Mask
 from train.data.samples import read_image
-from train.data.survey import Survey, apply_values
+from train.data.survey import Survey
 from train.data.truths import read_truth_file
+from train.data.values import apply_values
 from train.errors import DataError
 
 TILE = 240

@@ -8,7 +8,7 @@ those of one group, stay together.
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,27 +44,53 @@ def choose_lists(survey: Survey, split: SplitSettings) -> tuple[Lists, list[Find
             or no image is left to train or to validate on.
     """
     check_split(split)
-    source = survey.source
     usable = {key for key, each in survey.checked.items() if not each.is_broken}
     labelled = sorted(key for key in usable if survey.checked[key].truth)
     if not labelled:
-        raise DataError(
-            f"No image of the {source.layout} dataset has a mask that can be used.",
-            fix="Check that images and masks have the same names but for the ending.",
-        )
-    if source.lists.get("train") and source.lists.get("val"):
-        lists, findings = _take_published(survey, labelled)
+        raise _explain_unlabelled(survey)
+    if any(survey.source.lists.values()):
+        lists, findings = _take_published(survey, labelled, split)
     else:
-        lists, findings = split_groups(survey, labelled, split), []
+        lists, findings = split_groups(survey, labelled, split), _judge_groups(labelled, split)
     lists["unlabelled"] = sorted(key for key in usable if not survey.checked[key].truth)
     for name in ("train", "val"):
         if not lists[name]:
+            groups = len(_group(survey, labelled, split.group_by))
             raise DataError(
-                f"The {name} list is empty: {len(labelled)} labelled images are too few for "
+                f"The {name} list is empty: {len(labelled)} labelled images, {groups} when those "
+                "that stay together are counted as one, are too few for "
                 f"--val {split.val} --test {split.test}.",
-                fix="Label more images or change --val and --test.",
+                fix="Label more images, or change --val, --test or --group-by.",
             )
     return lists, [*findings, *_judge_train(survey, lists)]
+
+
+def _explain_unlabelled(survey: Survey) -> DataError:
+    source = survey.source
+    if any(each.is_broken for each in survey.checked.values()):
+        return DataError(
+            f"No mask of the {source.layout} dataset can be used.",
+            fix="Mend them: segaway inspect.",
+        )
+    shown = name_some(sorted(source.images)[:1]) or "none"
+    drawn = name_some(sorted(source.masks)[:1]) or "none"
+    return DataError(
+        f"No image of the {source.layout} dataset has a mask: images are called as {shown}, masks "
+        f"as {drawn}.",
+        fix="Give images and masks the same names but for the ending.",
+    )
+
+
+def _judge_groups(labelled: Sequence[str], split: SplitSettings) -> list[Finding]:
+    """Whether `--group-by` finds something in the names."""
+    if not split.group_by:
+        return []
+    alone = [key for key in labelled if not re.search(split.group_by, key)]
+    if not alone:
+        return []
+    message = f"--group-by {split.group_by!r} matches nothing in {len(alone)} names: "
+    fix = "These are split one by one; mend the expression if that is not meant."
+    return [Finding("no_group", "warning", f"{message}{name_some(alone)}.", fix, tuple(alone))]
 
 
 def check_split(split: SplitSettings) -> None:
@@ -101,6 +127,10 @@ def split_groups(survey: Survey, labelled: Sequence[str], split: SplitSettings) 
     wanted_L = _round_shares(shares_L, len(labelled))
     wanted_LC = shares_L[:, None] * present_GC.sum(axis=0)
     chosen_G = _assign(present_GC, sizes_G, wanted_L, wanted_LC)
+    for place in (1, 0):
+        if place not in chosen_G and len(chosen_G) > 1:
+            # Groups that are larger than what a list lacks: the smallest is the least wrong.
+            chosen_G[int(np.argmin(sizes_G))] = place
     lists: Lists = {name: [] for name in LISTS}
     for group, place in zip(order, chosen_G, strict=True):
         lists[SPLIT[place]] += group
@@ -117,8 +147,8 @@ def _assign(
     chosen_G = [-1] * len(sizes_G)
     left_L, left_LC = wanted_L.copy(), wanted_LC.copy()
     open_G = np.ones(len(sizes_G), np.bool_)
-    while open_G.any():
-        counts_C = present_GC[open_G].sum(axis=0)
+    counts_C = present_GC.sum(axis=0)
+    for _ in range(len(sizes_G)):
         if counts_C.any():
             rarest = int(np.argmin(np.where(counts_C > 0, counts_C, np.iinfo(np.int64).max)))
             group = int(np.flatnonzero(open_G & (present_GC[:, rarest] > 0))[0])
@@ -129,6 +159,7 @@ def _assign(
         place = max(range(len(left_L)), key=lambda n: (bool(room_L[n]), need_L[n], left_L[n], -n))
         chosen_G[group] = place
         open_G[group] = False
+        counts_C -= present_GC[group]
         left_L[place] -= sizes_G[group]
         left_LC[place] -= present_GC[group]
     return chosen_G
@@ -175,35 +206,55 @@ def _sum_presence(survey: Survey, group: Sequence[str]) -> NDArray[np.int64]:
 
 
 def _rank(seed: int, key: str) -> bytes:
-    return hashlib.sha256(f"{seed}:{key}".encode()).digest()
+    return hashlib.sha256(f"{seed}:{key}".encode(errors="surrogateescape")).digest()
 
 
-def _take_published(survey: Survey, labelled: Sequence[str]) -> tuple[Lists, list[Finding]]:
-    """The lists as published, but for a picture that train shares with val or test."""
-    known, source = set(labelled), survey.source
-    lists: Lists = {name: source.lists.get(name, []) for name in LISTS}
+def _take_published(
+    survey: Survey, labelled: Sequence[str], split: SplitSettings
+) -> tuple[Lists, list[Finding]]:
+    """The lists as published, but for a picture that train shares with val or test.
+
+    Where train or val is missing, it is taken from what the other lists leave.
+    """
+    known, published = set(labelled), survey.source.lists
+    lists: Lists = {name: published.get(name, []) for name in LISTS}
     for name, keys in lists.items():
         _check_published(survey, name, keys)
     lists = {name: [key for key in keys if key in known] for name, keys in lists.items()}
-    findings = []
-    listed = {key for keys in lists.values() for key in keys}
-    if unlisted := [key for key in labelled if key not in listed]:
-        message = f"{len(unlisted)} labelled images are in no list and are left out: "
-        findings.append(Finding("unlisted", "note", f"{message}{name_some(unlisted)}."))
-    shared = _find_shared(survey, lists)
-    if shared:
+    findings = _tell_regrouped(split)
+    held_out = {*lists["val"], *lists["test"]}
+    if not lists["train"]:
+        lists["train"] = [key for key in labelled if key not in held_out]
+    elif left_out := sorted(known - held_out - {*lists["train"]}):
+        message = f"{len(left_out)} labelled images are in no list and are left out: "
+        findings.append(Finding("unlisted", "note", f"{message}{name_some(left_out)}."))
+    if shared := _find_shared(survey, lists):
         lists["train"] = [key for key in lists["train"] if key not in shared]
-        pairs = [
-            f"{survey.source.images[a].name} = {survey.source.images[b].name}"
-            for a, b in shared.items()
-        ]
-        message = (
-            f"{len(shared)} pictures of train are in val or test, too, and are left out of train: "
-            f"{name_some(pairs)}."
-        )
-        files = tuple(str(source.images[key]) for key in shared)
-        findings.append(Finding("shared_picture", "warning", message, files=files))
+        findings.append(_tell_shared(survey, shared))
+    if not lists["val"] and lists["train"]:
+        alone = replace(split, test=0.0)
+        lists |= {k: v for k, v in split_groups(survey, lists["train"], alone).items() if v}
+        message = f"No val list was published: {len(lists['val'])} images of train are taken."
+        findings = [*findings, Finding("no_val", "note", message)]
     return lists, findings
+
+
+def _tell_regrouped(split: SplitSettings) -> list[Finding]:
+    if not split.group_by:
+        return []
+    message = "Lists were published: --group-by only counts for what they leave open."
+    return [Finding("no_group", "warning", message, "Remove the lists to split by groups.")]
+
+
+def _tell_shared(survey: Survey, shared: Mapping[str, str]) -> Finding:
+    images = survey.source.images
+    pairs = [f"{images[a].name} = {images[b].name}" for a, b in shared.items()]
+    message = (
+        f"{len(shared)} pictures of train are in val or test, too, and are left out of train: "
+        f"{name_some(pairs)}."
+    )
+    files = tuple(str(images[key]) for key in shared)
+    return Finding("shared_picture", "warning", message, files=files)
 
 
 def _find_shared(survey: Survey, lists: Mapping[ListName, Sequence[str]]) -> dict[str, str]:

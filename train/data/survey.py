@@ -1,32 +1,30 @@
 """Every picture of a dataset looked at, before anything is paid for: what it holds, what is wrong.
 
-Nothing is decided file by file that is true of the whole: what a mask's values stand for is judged
-by all masks together (`settle_values`).
+What the masks' values stand for is judged when all have been read (`train.data.values`).
 """
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
-from train.data.dataset import ClassInfo, FileInfo
+from train.data.dataset import Color, FileInfo
 from train.data.findings import Finding, Severity, name_some
 from train.data.formats import Drawn, Source
-from train.data.masks import VOID, Mask, count_ids, voc_color
+from train.data.masks import VOID, count_ids
 from train.data.samples import UNDECODABLE
 from train.data.truths import Truth, read_truth_file
+from train.data.values import Counts, count_classes, settle_values
 from train.errors import DataError
 
 Progress = Callable[[int, int], None]
 """Called with images done and images in all."""
-Counts = NDArray[np.int64]
 
 ORIENTATION = 274
 """The EXIF tag that says how an image is to be turned before it is shown."""
@@ -35,7 +33,6 @@ TURNED = (5, 6, 7, 8)
 GLANCE = 8
 DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 RARE_SHARE = 1e-4
-LEAST_NOISE = 3
 
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
@@ -79,99 +76,77 @@ class Survey:
 
 
 def survey_source(source: Source, progress: Progress = lambda _done, _total: None) -> Survey:
-    """Look at every image and at its mask. Opens all; writes nothing."""
+    """Look at every image and at its mask. Opens all; writes nothing.
+
+    Raises:
+        DataError: there are more classes than a mask has room for, or a name that is no text.
+    """
+    _check_classes(source)
+    _check_names(source)
     wanted = sorted(source.images)
     found = _map_parallel(lambda key: _check(source, key), wanted, progress)
     checked = dict(zip(wanted, found, strict=True))
-    settled, findings = settle_values(source, checked)
+    counts = {key: each.counts for key, each in checked.items() if each.truth}
+    settled, findings = settle_values(source, counts)
     findings = [
         *source.findings,
         *_find_orphans(source),
-        *(finding for each in checked.values() for finding in each.findings),
+        *_join(finding for each in checked.values() for finding in each.findings),
+        *_compare_palettes(source, checked),
         *findings,
     ]
     survey = Survey(settled, checked, findings)
     return replace(survey, findings=[*findings, *_judge_classes(survey), *_judge_sizes(survey)])
 
 
-def settle_values(source: Source, checked: dict[str, Checked]) -> tuple[Source, list[Finding]]:
-    """The source with its classes, and with what its masks' values stand for.
-
-    Both are known from the layout, or follow from the values that all masks hold.
-    """
-    total = sum((each.counts for each in checked.values()), np.zeros(256, np.int64))
-    present = np.flatnonzero(total).tolist()
-    if source.task == "multilabel" or not present:
-        return source, []
-    classes = len(source.classes)
-    if source.values is not None:
-        unknown = [value for value in present if value not in source.values]
-        return source, [_name_beyond(source, checked, unknown)] if unknown else []
-    beyond = [v for v in present if v >= classes and v != source.ignore_index]
-    if classes and not beyond:
-        return source, []
-    if present == [0, VOID] and classes in (0, 2):
-        names = source.classes or _name_classes(2, ["background", "foreground"])
-        message = "The masks hold 0 and 255: 255 is taken for class 1, and nothing is void."
-        settled = replace(source, classes=names, ignore_index=None, values={0: 0, VOID: 1})
-        return settled, [Finding("two_values", "note", message)]
-    if classes in (0, 2) and not source.colors_bind and (split := split_greys(total)):
-        values, message = split
-        names = source.classes or _name_classes(2, ["background", "foreground"])
-        settled = replace(source, classes=names, ignore_index=None, values=values)
-        return settled, [Finding("noisy_greys", "warning", message)]
-    if not classes:
-        return _take_values(source, present)
-    return source, [_name_beyond(source, checked, beyond)]
+def _check_classes(source: Source) -> None:
+    if len(source.classes) > VOID:
+        raise DataError(
+            f"{source.class_source} names {len(source.classes)} classes; a mask of one byte a "
+            f"pixel has room for {VOID}.",
+            fix="Join classes.",
+        )
 
 
-def split_greys(total: Counts) -> tuple[dict[int, int], str] | None:
-    """Two clusters of greys as two ids, and what to say of it; None where there are not two.
-
-    The threshold is Otsu's: it leaves the least variance within the two.
-
-    Reference:
-        Otsu 1979, "A threshold selection method from gray-level histograms".
-    """
-    present = np.flatnonzero(total)
-    if len(present) < 3:
-        return None
-    greys, weights = np.arange(256), total / total.sum()
-    low = np.cumsum(weights)[:-1]
-    means = np.cumsum(weights * greys)
-    mean_low = means[:-1] / np.maximum(low, 1e-12)
-    mean_high = (means[-1] - means[:-1]) / np.maximum(1 - low, 1e-12)
-    between = low * (1 - low) * (mean_high - mean_low) ** 2
-    # The middle of all thresholds that are equally good: the gap between the clusters is empty.
-    best = np.flatnonzero(between >= between.max() * (1 - 1e-9))
-    threshold = int(best[len(best) // 2])
-    spread = float((weights * (greys - means[-1]) ** 2).sum())
-    gap = mean_high[threshold] - mean_low[threshold]
-    # Noise that JPEG leaves is a small part of the variance, and on both sides; a third cluster is
-    # no small part, and void, which is 255 beside ids, is one value alone.
-    sides = [int((present <= threshold).sum()), int((present > threshold).sum())]
-    if between.max() < 0.95 * spread or gap < 16 or min(sides) < LEAST_NOISE:
-        return None
-    values = {int(grey): int(grey > threshold) for grey in range(256)}
-    message = (
-        f"The masks hold {len(present)} greys in two clusters, around {mean_low[threshold]:.0f} "
-        f"and {mean_high[threshold]:.0f}: up to {threshold} is taken for class 0, the rest for 1."
-    )
-    return values, message
+def _check_names(source: Source) -> None:
+    """Names of older systems cannot be written into a manifest."""
+    for key, path in source.images.items():
+        if not key.isascii() and any("\ud800" <= character <= "\udfff" for character in key):
+            raise DataError(
+                f"{os.fsencode(path)!r} has a name that is no UTF-8.",
+                fix="Rename it; convmv -r -f latin1 -t utf8 --notest FOLDER does so for all.",
+            )
 
 
-def count_classes(source: Source, counts: Counts) -> Counts:
-    """Pixels by class id from pixels by value."""
-    found = np.zeros(256, np.int64)
-    if source.task == "multilabel":
-        for bit in range(len(source.classes)):
-            found[bit] = counts[[v for v in range(VOID) if v >> bit & 1]].sum()
-        found[VOID] = counts[VOID]
-        return found
-    for value in np.flatnonzero(counts):
-        class_id = source.values.get(int(value), VOID) if source.values else int(value)
-        found[class_id] += counts[value]
-    return found
+def _join(findings: Iterable[Finding]) -> Iterator[Finding]:
+    """Errors one by one; of what else files have in common the first, and how many there are."""
+    same: dict[str, list[Finding]] = {}
+    for finding in findings:
+        if finding.severity == "error":
+            yield finding
+        else:
+            same.setdefault(finding.kind, []).append(finding)
+    for first, *rest in same.values():
+        more = f" {len(rest)} more are like it." if rest else ""
+        files = tuple(path for each in (first, *rest) for path in each.files)
+        yield replace(first, message=first.message + more, files=files)
+
+
+def _compare_palettes(source: Source, checked: Mapping[str, Checked]) -> list[Finding]:
+    """Masks whose ids have several colours: they may stand for several things."""
+    known: dict[int, tuple[Color, str]] = {}
+    for key, each in checked.items():
+        for number, color in (each.truth.colors if each.truth else {}).items():
+            first, of = known.setdefault(number, (color, key))
+            if first != color:
+                files = tuple(str(source.masks[name]) for name in (of, key))
+                message = (
+                    f"{number} is coloured {first} in {files[0]} and {color} in {files[1]}: it is "
+                    "taken for the same class."
+                )
+                fix = "Look at --sheet; save the masks with one palette if they are not alike."
+                return [Finding("palettes_differ", "warning", message, fix, files)]
+    return []
 
 
 def _check(source: Source, key: str) -> Checked:
@@ -289,8 +264,11 @@ def _judge_classes(survey: Survey) -> list[Finding]:
     pixels, classes = survey.pixels, survey.source.classes
     total = int(pixels[: len(classes)].sum())
     if not total:
-        return []
-    findings = []
+        if not pixels[VOID]:
+            return []
+        message = "All pixels of all masks are void: there is nothing to learn."
+        return [Finding("no_pixels", "error", message, "Check what the masks' values stand for.")]
+    findings: list[Finding] = []
     absent = [info.name for i, info in enumerate(classes) if not pixels[i]]
     if absent:
         message = f"No mask has a pixel of {', '.join(absent)}: {len(classes) - len(absent)} of "
@@ -318,45 +296,6 @@ def _judge_sizes(survey: Survey) -> list[Finding]:
     return [Finding("sizes", "note", message)]
 
 
-def _take_values(source: Source, present: list[int]) -> tuple[Source, list[Finding]]:
-    """Classes that nobody has named: the values of the masks, where they can be ids."""
-    ids = [value for value in present if value != VOID]
-    if len(ids) > 64 or (ids and ids[-1] > 4 * len(ids) + 8):
-        message = (
-            f"The masks hold {len(present)} values, {name_some(map(str, present))}, and no file "
-            "names the classes: they may be noise or colours."
-        )
-        fix = "Write class_names.list beside the folders: one name a line, class 0 first."
-        return source, [Finding("no_classes", "error", message, fix)]
-    count = (ids[-1] if ids else 0) + 1
-    message = f"No file names the classes: they are called class_0 to class_{count - 1}."
-    fix = "Write class_names.list beside the folders: one name a line, class 0 first."
-    settled = replace(source, classes=_name_classes(count), ignore_index=VOID)
-    return settled, [Finding("unnamed_classes", "note", message, fix)]
-
-
-def _name_classes(count: int, names: list[str] | None = None) -> list[ClassInfo]:
-    called = names or [f"class_{i}" for i in range(count)]
-    return [ClassInfo(name=name, color=voc_color(i)) for i, name in enumerate(called)]
-
-
-def _name_beyond(source: Source, checked: dict[str, Checked], beyond: list[int]) -> Finding:
-    """Ids that no class has, and the first file that has one."""
-    bad = [each for each in checked.values() if each.counts[beyond].any()]
-    paths = [source.masks[each.key] for each in bad]
-    files = tuple(str(p.origin if isinstance(p, Drawn) else p) for p in paths)
-    first = [value for value in beyond if bad[0].counts[value]]
-    named = source.class_source or f"the {source.layout} layout"
-    last = len(source.classes) - 1
-    message = (
-        f"{files[0]} has the ids {name_some(map(str, first))}; {named} names {last + 1} classes, "
-        f"0 to {last}."
-    )
-    return Finding(
-        "ids_beyond", "error", message, "Name every class there, or mend the mask.", files
-    )
-
-
 def _map_parallel(
     work: Callable[[_In], _Out], items: list[_In], progress: Progress
 ) -> Iterable[_Out]:
@@ -365,13 +304,3 @@ def _map_parallel(
         for done, result in enumerate(pool.map(work, items), start=1):
             progress(done, len(items))
             yield result
-
-
-def apply_values(source: Source, ids: Mask) -> Mask:
-    """The ids of a mask whose values stand for them."""
-    if not source.values:
-        return ids
-    table = np.full(256, VOID, np.uint8)
-    for value, class_id in source.values.items():
-        table[value] = class_id
-    return table[ids]

@@ -5,7 +5,7 @@ one bit, 16 bits that hold small numbers, grey with an alpha channel, grey as th
 and colours that a table names.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from train.data.dataset import ClassInfo
+from train.data.dataset import ClassInfo, Color
 from train.data.findings import Finding
 from train.data.formats import Drawn, Source
 from train.data.masks import VOC_VOID, VOID, Mask, read_palette
@@ -22,15 +22,22 @@ from train.errors import DataError
 
 LOSSLESS = ("PNG", "BMP", "TIFF", "GIF", "PPM")
 SHOWN_COLORS = 8
-AS_COLORS = "Write a table of them beside the folders, class_dict.csv: NAME,RED,GREEN,BLUE a line."
+TABLE = "Write a table of them beside the folders, class_dict.csv: NAME,RED,GREEN,BLUE a line."
+AS_COLORS = {"pairs": TABLE, "segnet": TABLE}
+AS_IDS = "Save the masks as 8-bit PNG whose values are class ids."
+BLACK, WHITE = (0, 0, 0), (255, 255, 255)
 
 
 @dataclass(frozen=True)
 class Truth:
-    """A mask: the file that holds its values as they are, or None where it has to be written."""
+    """A mask: the file that holds its values as they are, or None where it has to be written.
+
+    `colors` are those that a palette gives to its values.
+    """
 
     path: Path | None
     findings: list[Finding] = field(default_factory=list)
+    colors: Mapping[int, Color] = field(default_factory=dict)
 
 
 def read_truth_file(
@@ -66,11 +73,22 @@ def _read(source: Source, path: Path, height: int, width: int) -> tuple[Truth, M
         raise DataError(
             f"{path}: the mask has {frames} frames.", fix="Save one of them as a PNG of ids."
         )
+    if mode in ("L", "1") and _has_grey_classes(source):
+        shades = np.repeat((pixels * (255 if mode == "1" else 1))[..., None], 3, axis=2)
+        return _convert_colors(source, path, shades.astype(np.uint8))
+    colors: Mapping[int, Color] = {}
+    if mode == "P":
+        palette = read_palette(path)
+        if len(source.classes) < 3 and WHITE in palette and {*palette} <= {BLACK, WHITE}:
+            # Programs order two colours as they like: what is seen is what was meant.
+            whites = [i for i, color in enumerate(palette) if color == WHITE]
+            return Truth(None), np.isin(pixels, whites).astype(np.uint8) * np.uint8(VOID)
+        colors = {i: palette[i] for i in np.unique(pixels).tolist() if i < len(palette)}
+        if source.colors_bind and source.class_source:
+            _check_palette(source, path, colors)
     if mode in ("P", "L"):
-        if source.colors_bind and mode == "P":
-            _check_palette(source, path, pixels)
         # A JPEG is no file of ids, whatever it holds: it is written again as one.
-        return Truth(path if kind in LOSSLESS else None), pixels
+        return Truth(path if kind in LOSSLESS else None, colors=colors), pixels
     return _convert(source, path, mode, pixels)
 
 
@@ -97,7 +115,18 @@ def _convert(
         return Truth(
             None, [Finding("deep_mask", "note", message, files=(str(path),))]
         ), values.astype(np.uint8)
+    if mode == "RGBA" and np.ptp(pixels[..., 3]) and not np.ptp(pixels[..., :3], axis=(0, 1)).any():
+        raise DataError(
+            f"{path}: the mask has one colour, and its shapes in the alpha channel.",
+            fix="Save it as an 8-bit PNG whose values are class ids.",
+        )
     return _convert_colors(source, path, pixels[..., :3].astype(np.uint8))
+
+
+def _has_grey_classes(source: Source) -> bool:
+    """Whether a table says which grey is which class."""
+    grey = all(len({*info.color}) == 1 for info in source.classes)
+    return source.colors_bind and bool(source.classes) and grey
 
 
 def _convert_colors(
@@ -112,7 +141,7 @@ def _convert_colors(
     raise DataError(
         f"{path}: the mask holds {len(colors)} colours, not ids: {', '.join(found)}"
         f"{' ...' if len(colors) > SHOWN_COLORS else ''}.",
-        fix=AS_COLORS,
+        fix=AS_COLORS.get(source.layout, AS_IDS),
     )
 
 
@@ -140,14 +169,13 @@ def decode_colors(
     return ids[places.reshape(packed.shape)]
 
 
-def _check_palette(source: Source, path: Path, ids: Mask) -> None:
+def _check_palette(source: Source, path: Path, colors: Mapping[int, Color]) -> None:
     """A class list in another order than the masks' ids would train under wrong names."""
-    palette = read_palette(path)
-    for i in np.unique(ids).tolist():
-        if i < min(len(palette), len(source.classes)) and palette[i] != source.classes[i].color:
+    for i, color in colors.items():
+        if i < len(source.classes) and color != source.classes[i].color:
             info = source.classes[i]
             raise DataError(
-                f"{path} colours the id {i} {palette[i]}, but {source.class_source} says that "
+                f"{path} colours the id {i} {color}, but {source.class_source} says that "
                 f"class {i} is {info.name} with the colour {info.color}.",
                 fix="Put the classes there in the order of the ids, or mend the colours.",
             )

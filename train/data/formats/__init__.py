@@ -12,7 +12,9 @@ many others has FALLBACK = True: it is asked where no other is recognised.
 import importlib
 import os
 import pkgutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol, cast
@@ -22,10 +24,14 @@ from train.data.findings import Finding
 from train.data.masks import Mask
 from train.errors import DataError
 
-SEARCH_DEPTH = 3
+SEARCH_DEPTH = 4
+SHOWN = 8
 # Folders that systems leave in archives; macOS repeats the whole tree below its own.
 OF_SYSTEMS = (".", "__MACOSX", "$RECYCLE.BIN")
-IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+IMAGE_SUFFIXES = (
+    *(".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff"),
+    ".webp",
+)
 
 
 @dataclass(frozen=True)
@@ -89,7 +95,7 @@ def load_layout(name: str) -> Layout:
 
 
 def read_source(folder: Path, layout: str | None = None) -> Source:
-    """The dataset somewhere in `folder`, at most three levels down; of `layout`, if it is named.
+    """The dataset somewhere in `folder`, at most four levels down; of `layout`, if it is named.
 
     Raises:
         DataError: no layout is recognised there, or more than one is.
@@ -114,8 +120,9 @@ def read_source(folder: Path, layout: str | None = None) -> Source:
             fix="docs/datasets.md shows what it looks like.",
         )
     raise DataError(
-        f"{folder} has none of the known layouts: {', '.join(list_layouts())}.",
-        fix="docs/datasets.md shows what each of them looks like.",
+        f"{folder} has none of the known layouts: {', '.join(list_layouts())}. {_describe(folder)}",
+        fix="docs/datasets.md shows what each of them looks like; mostly it is enough to call the "
+        "folders images and masks.",
     )
 
 
@@ -139,6 +146,19 @@ def _refuse_others(place: Path, rest: Iterable[Path], asked: Mapping[str, Layout
             )
 
 
+def _describe(folder: Path) -> str:
+    """What there is, in words; archives in an archive are not opened."""
+    files = [Path(name) for _, _, names in os.walk(folder) for name in names]
+    kinds = Counter(file.suffix.lower() or "no ending" for file in files)
+    counted = ", ".join(f"{count} x {kind}" for kind, count in kinds.most_common(SHOWN))
+    folders = ", ".join(list_folders(folder)[:SHOWN])
+    packed = any(kind in kinds for kind in (".zip", ".tar", ".gz", ".7z", ".rar"))
+    return (
+        f"It has {f'the folders {folders}' if folders else 'no folder'} and the files: "
+        f"{counted or 'none'}.{' Unpack the archives in it first.' if packed else ''}"
+    )
+
+
 def index_by_stem(folder: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> dict[str, Path]:
     """Files of `folder` with one of the `suffixes`, in any case, by stem, sorted.
 
@@ -149,8 +169,13 @@ def index_by_stem(folder: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> d
     for name in list_names(folder):
         stem, suffix = os.path.splitext(name)
         if suffix.lower() in suffixes:
-            add_file(found, stem, folder / name)
+            add_file(found, normalise(stem), folder / name)
     return found
+
+
+def normalise(name: str) -> str:
+    """A name in the form in which it is compared: macOS writes umlauts as two characters."""
+    return unicodedata.normalize("NFC", name)
 
 
 def add_file(found: dict[str, Path], key: str, path: Path) -> None:
@@ -161,10 +186,15 @@ def add_file(found: dict[str, Path], key: str, path: Path) -> None:
     """
     if key in found:
         raise DataError(
-            f"{found[key]} and {path.name} have the same name but for the ending.",
+            f"{found[key]} and {path} have the same name but for the ending.",
             fix="Rename or remove one of them.",
         )
     found[key] = path
+
+
+def choose_prefix(part: str, keys: Iterable[str], taken: Container[str]) -> str:
+    """What keys of that part begin with, so that none is there twice: mostly nothing."""
+    return f"{part}_" if any(key in taken for key in keys) else ""
 
 
 def scan(folder: Path) -> list[tuple[str, bool]]:

@@ -41,19 +41,29 @@ LICENCE_PLATE = 255  # its id is -1
 
 
 def recognise(folder: Path) -> bool:
-    """Pictures and truths are there."""
-    return (folder / IMAGES).is_dir() and any((folder / name).is_dir() for name in TRUTHS)
+    """Pictures and truths are there, beside each other or each in the folder of its archive."""
+    return bool(_find_roots(folder))
+
+
+def _find_roots(folder: Path) -> tuple[Path, Path] | None:
+    """The folder of the pictures, and that of the truths."""
+    places = [folder, *(folder / name for name in list_folders(folder))]
+    shown = next((p / IMAGES for p in places if (p / IMAGES).is_dir()), None)
+    drawn = next((p / name for name in TRUTHS for p in places if (p / name).is_dir()), None)
+    return (shown, drawn) if shown and drawn else None
 
 
 def read(folder: Path) -> Source:
     """The pairs of train and val, and the pictures of test."""
-    kind = next(name for name in TRUTHS if (folder / name).is_dir())
+    roots = _find_roots(folder)
+    assert roots is not None
+    shown, drawn_in = roots
     images: dict[str, Path] = {}
     masks: dict[str, Path] = {}
     lists: dict[ListName, list[str]] = {}
-    for part in list_folders(folder / IMAGES):
-        found = _index(folder / IMAGES / part, f"_{IMAGES}")
-        drawn = _index(folder / kind / part, f"_{kind}_labelIds")
+    for part in list_folders(shown):
+        found = _index(shown / part, f"_{IMAGES}")
+        drawn = _index(drawn_in / part, f"_{drawn_in.name}_labelIds")
         for key, path in found.items():
             add_file(images, key, path)
         if part != "test":
@@ -63,7 +73,7 @@ def read(folder: Path) -> Source:
     values = dict.fromkeys([*range(LABELS), LICENCE_PLATE], VOID)
     values |= {label: number for number, label in enumerate(CLASSES)}
     message = "The masks of test hold no labels: its images count as unlabelled."
-    tested = (folder / IMAGES / "test").is_dir()
+    tested = (shown / "test").is_dir()
     return Source(
         layout="cityscapes",
         classes=[ClassInfo(name=name, color=color) for name, color in CLASSES.values()],

@@ -5,14 +5,15 @@ has none of the label; the classes overlap. Predictions are handed in at 350 x 5
 Source: the competition's data page (kaggle.com/c/understanding_cloud_organization).
 """
 
-import csv
+import re
 from pathlib import Path
 
 import numpy as np
 
 from train.data.dataset import ClassInfo
-from train.data.formats import Drawn, Source, index_by_stem, read_text
-from train.data.formats._drawings import tell_absent
+from train.data.formats import IMAGE_SUFFIXES, Drawn, Source, index_by_stem, normalise
+from train.data.formats._boxes import read_first
+from train.data.formats._drawings import read_rows, tell_absent
 from train.data.masks import Mask, voc_color
 from train.data.runlength import decode
 from train.errors import DataError
@@ -21,11 +22,17 @@ TABLE = "train.csv"
 COLUMNS = ("Image_Label", "EncodedPixels")
 FOLDERS = ("train_images", "test_images")
 SUBMISSION_SIZE = (350, 525)
+MOST_BITS = 7
+"""A mask's byte has eight bits, and one value is void."""
+IMAGE = re.compile(
+    rf"(.+?(?:{'|'.join(re.escape(ending) for ending in IMAGE_SUFFIXES)}))_(.+)$", re.I
+)
 
 
 def recognise(folder: Path) -> bool:
-    """The table and its pictures are there."""
-    return (folder / TABLE).is_file() and (folder / FOLDERS[0]).is_dir()
+    """The table and its pictures are there, and the table begins as it does."""
+    begins = read_first(folder / TABLE)[:1] == [COLUMNS[0].lower()]
+    return begins and (folder / FOLDERS[0]).is_dir()
 
 
 def read(folder: Path) -> Source:
@@ -33,12 +40,15 @@ def read(folder: Path) -> Source:
     table = folder / TABLE
     labels, runs = _read_table(table)
     images = {name: path for part in FOLDERS for name, path in _index(folder / part).items()}
-    masks = {
-        Path(image).stem: Drawn(table, _Drawing(table, image, labels, rows))
-        for image, rows in runs.items()
-    }
-    there = {path.name for path in images.values()}
-    absent = sorted(image for image in runs if image not in there)
+    masks: dict[str, Drawn] = {}
+    for image, rows in runs.items():
+        key = normalise(Path(image).stem)
+        if key in masks:
+            raise DataError(
+                f"{table} names {image} and another image of that name.", fix="Rename one of them."
+            )
+        masks[key] = Drawn(table, _Drawing(table, image, labels, rows))
+    absent = sorted(key for key in masks if key not in images)
     fix = "Unpack train_images.zip beside it, whole."
     return Source(
         layout="clouds",
@@ -77,16 +87,16 @@ def _index(folder: Path) -> dict[str, Path]:
 
 def _read_table(path: Path) -> tuple[list[str], dict[str, dict[str, str]]]:
     """The labels, sorted, and of each image its runs by label."""
-    rows = csv.reader(read_text(path).splitlines())
-    header = next(rows, [])
+    rows = read_rows(path)
+    _, header = next(rows, (0, []))
     if [name.strip() for name in header] != [*COLUMNS]:
         raise DataError(
             f"{path} begins with {','.join(header)!r}; its columns are {','.join(COLUMNS)}.",
             fix="Take the table as it was published.",
         )
     found: dict[str, dict[str, str]] = {}
-    for number, row in enumerate(rows, start=2):
-        image, _, label = row[0].rpartition("_") if row else ("", "", "")
+    for number, row in rows:
+        image, label = _split(row[0])
         if len(row) != len(COLUMNS) or not image or not label:
             raise DataError(
                 f"{path}: line {number} is no IMAGE_LABEL,RUNS: {','.join(row)[:60]!r}.",
@@ -97,6 +107,18 @@ def _read_table(path: Path) -> tuple[list[str], dict[str, dict[str, str]]]:
                 f"{path}: line {number} is a second row of {row[0]}.", fix="Remove one of them."
             )
         found[image][label] = row[1]
-    if not found:
-        raise DataError(f"{path} has no rows.", fix="Take the table as it was published.")
-    return sorted({label for rows_of in found.values() for label in rows_of}), found
+    labels = sorted({label for rows_of in found.values() for label in rows_of})
+    if not 0 < len(labels) <= MOST_BITS:
+        raise DataError(
+            f"{path} has {len(labels)} labels; a mask of overlapping classes has room for 1 to "
+            f"{MOST_BITS}.",
+            fix="Take the rows of some labels out.",
+        )
+    return labels, found
+
+
+def _split(word: str) -> tuple[str, str]:
+    """Image and label: between them is the underscore after the image's ending."""
+    found = IMAGE.match(word)
+    image, _, label = (found[1], "", found[2]) if found else word.rpartition("_")
+    return image.strip(), label.strip()

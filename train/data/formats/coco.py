@@ -1,28 +1,34 @@
-"""COCO: instances (polygons, plain and compressed runs) as semantic masks.
+"""COCO: instances (polygons, boxes, plain and compressed runs) as semantic masks.
 
 `annotations/instances_train2017.json` beside `train2017/`, or `_annotations.coco.json` among the
 images, as Roboflow writes it, or one `*coco*.json` or `annotations.json`; where there are
 no masks, any JSON that begins as COCO's do, such as Label Studio's `result.json`. The background is
 class 0, the categories follow by id. Large instances are drawn first: small ones stay visible.
-Pictures beside those that a document names are unlabelled.
+Pictures beside those that a document names, and those of one without annotations, are unlabelled.
 Source: cocodataset.org, "Data format"; polygons and runs are rasterised by its own pycocotools.
 """
 
-import json
 import re
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from train.data.dataset import ClassInfo, ListName
-from train.data.findings import name_some
-from train.data.formats import Drawn, Source, add_file, list_names, read_text
-from train.data.formats._drawings import find_unlisted, name_classes, name_origin, tell_absent
+from train.data.findings import Finding, name_some
+from train.data.formats import Drawn, Source, add_file, choose_prefix, list_names
+from train.data.formats._drawings import (
+    Pictures,
+    find_unlisted,
+    name_classes,
+    read_json,
+    tell_absent,
+)
 from train.data.formats._folders import PARTS, hold_masks, index_folders
 from train.data.masks import Mask
-from train.data.runlength import Bits
+from train.data.shapes import FARTHEST
 from train.errors import DataError
 
 BEGINNING = re.compile(
@@ -30,7 +36,48 @@ BEGINNING = re.compile(
 )
 MOST_OPENED = 20
 LISTS: tuple[ListName, ...] = ("train", "val", "test")
-Json = dict[str, Any]
+FIX = "Export it again; it needs images and categories, and annotations where it is labelled."
+
+
+class Part(BaseModel):
+    """What all parts of a document share: ids are numbers or texts, and what is more is left."""
+
+    model_config = ConfigDict(coerce_numbers_to_str=True, frozen=True)
+
+
+class Picture(Part):
+    """An image, by its id."""
+
+    id: str
+    file_name: str
+    height: int | None = None
+    width: int | None = None
+
+
+class Annotation(Part):
+    """An instance: its outline (or runs) where it has one, else its box."""
+
+    id: str = "?"
+    image_id: str
+    category_id: str
+    segmentation: Any = None
+    bbox: list[float] | None = None
+
+
+class Category(Part):
+    """A class, by its id."""
+
+    id: str
+    name: str
+    supercategory: str | None = None
+
+
+class Document(Part):
+    """A whole document."""
+
+    images: list[Picture]
+    categories: list[Category]
+    annotations: list[Annotation] = []
 
 
 def recognise(folder: Path) -> bool:
@@ -47,20 +94,25 @@ def read(folder: Path) -> Source:
     masks: dict[str, Path | Drawn] = {}
     lists: dict[ListName, list[str]] = {}
     absent: list[str] = []
-    for path, content in documents.items():
-        keys = []
-        for info, shapes in _pair(path, content):
-            place = _find_image(folder, path, str(info["file_name"]))
-            if place is None:
-                absent.append(str(info["file_name"]))
+    pictures = Pictures(folder)
+    for path, document in documents.items():
+        by_image = _group(path, document)
+        found = _find_images(folder, path, document, pictures)
+        absent += [info.file_name for info in document.images if info.id not in found]
+        keys = {info.id: _name_key(info.file_name) for info in document.images if info.id in found}
+        part = _name_part(path)
+        prefix = choose_prefix(part or path.stem, keys.values(), images)
+        for info in document.images:
+            if info.id not in found:
                 continue
-            key = Path(str(info["file_name"])).with_suffix("").as_posix().replace("/", "_")
-            add_file(images, key, place)
-            drawing = _Drawing(classes, categories, info, shapes)
-            masks[key] = Drawn(path, name_origin(path, drawing))
-            keys.append(key)
-        if part := _name_part(path):
-            lists[part] = sorted([*lists.get(part, []), *keys])
+            key = prefix + keys[info.id]
+            add_file(images, key, found[info.id])
+            if document.annotations:
+                drawing = _Drawing(path, classes, categories, info, by_image.get(info.id, []))
+                masks[key] = Drawn(path, drawing)
+        if part:
+            listed = [prefix + key for key in keys.values() if prefix + key in masks]
+            lists[part] = sorted([*lists.get(part, []), *listed])
     fix = "Put the images beside the annotations, as they were published."
     return Source(
         layout="coco",
@@ -68,9 +120,9 @@ def read(folder: Path) -> Source:
         ignore_index=None,
         images=images | find_unlisted(images),
         masks=masks,
-        lists=lists if lists.get("train") and lists.get("val") else {},
+        lists=lists,
         class_source=next(iter(documents)),
-        findings=tell_absent(absent, "the documents", fix),
+        findings=[*tell_absent(absent, "the documents", fix), *_tell_boxes(documents)],
     )
 
 
@@ -108,110 +160,192 @@ def _name_part(path: Path) -> ListName | None:
     return next((p for p in LISTS if any(word.startswith(p) for word in words)), None)
 
 
-def _read(path: Path) -> Json:
+def _name_key(name: str) -> str:
+    return PurePosixPath(name.replace("\\", "/")).with_suffix("").as_posix().replace("/", "_")
+
+
+def _read(path: Path) -> Document:
+    content = read_json(path, "COCO document", FIX)
     try:
-        content = json.loads(read_text(path))
-        for key in ("images", "annotations", "categories"):
-            content[key]
-    except (ValueError, KeyError, TypeError) as error:
+        return Document.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
         raise DataError(
-            f"{path} is no COCO document: {error}.",
-            fix="It needs images, annotations and categories.",
+            f"{path} is no COCO document: {place}: {first['msg'].lower()}.", fix=FIX
         ) from error
-    return dict(content)
 
 
-def _join_categories(documents: dict[Path, Json]) -> dict[int, str]:
-    """Names by id, in the order of the ids; those of all documents."""
-    found: dict[int, str] = {}
-    for path, content in documents.items():
-        for category in content["categories"]:
-            number, name = int(category["id"]), str(category["name"])
-            if found.setdefault(number, name) != name:
-                raise DataError(
-                    f"{path} calls the category {number} {name}; another document calls it "
-                    f"{found[number]}.",
-                    fix="Give each id one name in all documents.",
-                )
+def _join_categories(documents: Mapping[Path, Document]) -> dict[str, str]:
+    """Names by id, in the order of the ids; those of all documents.
+
+    Roboflow puts a category in front that only holds the others together: it is left out.
+    """
+    every = [(p, c) for p, document in documents.items() for c in document.categories]
+    used = {a.category_id for document in documents.values() for a in document.annotations}
+    above = {category.supercategory for _, category in every}
+    found: dict[str, str] = {}
+    for path, category in every:
+        if category.name in above and category.id not in used:
+            continue
+        if found.setdefault(category.id, category.name) != category.name:
+            raise DataError(
+                f"{path} calls the category {category.id} {category.name}; another document calls "
+                f"it {found[category.id]}.",
+                fix="Give each id one name in all documents.",
+            )
     if len(set(found.values())) < len(found):
         raise DataError(
             f"{next(iter(documents))} names a category twice.", fix="Give each a name of its own."
         )
-    return dict(sorted(found.items()))
+    return dict(sorted(found.items(), key=lambda item: (len(item[0]), item[0])))
 
 
-def _pair(path: Path, content: Json) -> Iterator[tuple[Json, list[Json]]]:
-    """Each image of a document, and its annotations."""
-    by_image: dict[int, list[Json]] = {}
-    for annotation in content["annotations"]:
-        by_image.setdefault(annotation["image_id"], []).append(annotation)
-    known = {info["id"] for info in content["images"]}
-    if len(known) < len(content["images"]):
+def _group(path: Path, document: Document) -> dict[str, list[Annotation]]:
+    """The annotations of each image."""
+    by_image: dict[str, list[Annotation]] = {}
+    for annotation in document.annotations:
+        by_image.setdefault(annotation.image_id, []).append(annotation)
+    known = {info.id for info in document.images}
+    if len(known) < len(document.images):
         raise DataError(
             f"{path} has two images of one id.", fix="Give each image an id of its own."
         )
     if unknown := sorted(by_image.keys() - known):
         raise DataError(
-            f"{path} annotates the images {name_some(map(str, unknown))}, which it does not list.",
+            f"{path} annotates the images {name_some(unknown)}, which it does not list.",
             fix="List them under images, or remove their annotations.",
         )
-    for info in content["images"]:
-        yield info, by_image.get(info["id"], [])
+    return by_image
 
 
-def _find_image(folder: Path, document: Path, name: str) -> Path | None:
-    stem = document.stem.removeprefix("instances_")
-    places = (
-        folder / stem / name,
-        folder / "images" / stem / name,
-        folder / "images" / name,
-        document.parent / name,
-        folder / name,
-    )
-    return next((place for place in places if place.is_file()), None)
+def _find_images(
+    folder: Path, path: Path, document: Document, pictures: Pictures
+) -> dict[str, Path]:
+    stem = path.stem.removeprefix("instances_")
+    beside = path.parent.relative_to(folder).as_posix()
+    places = (stem, f"images/{stem}", "images", beside, "data")
+    found = {info.id: pictures.find(info.file_name, *places) for info in document.images}
+    return {number: place for number, place in found.items() if place}
+
+
+def _tell_boxes(documents: Mapping[Path, Document]) -> list[Finding]:
+    boxes = [a for d in documents.values() for a in d.annotations if not a.segmentation]
+    if not boxes:
+        return []
+    message = f"{len(boxes)} annotations have no outline: their boxes are drawn."
+    fix = "Export outlines, if there are any: a box has pixels that are not the thing's."
+    return [Finding("boxes", "warning", message, fix, tuple(map(str, documents)))]
 
 
 class _Drawing:
     """Draws the mask of an image from its annotations."""
 
     def __init__(
-        self, classes: list[ClassInfo], categories: dict[int, str], info: Json, shapes: list[Json]
+        self,
+        path: Path,
+        classes: Sequence[ClassInfo],
+        categories: Mapping[str, str],
+        info: Picture,
+        annotations: Sequence[Annotation],
     ) -> None:
         ids = {each.name: i for i, each in enumerate(classes)}
         self._ids = {number: ids[name] for number, name in categories.items()}
-        self._info, self._shapes = info, shapes
+        self._path, self._info, self._annotations = path, info, annotations
 
     def __call__(self, height: int, width: int) -> Mask:
-        name, said = self._info["file_name"], (self._info["height"], self._info["width"])
-        if said != (height, width):
+        from pycocotools import mask as coco
+
+        name, said = self._info.file_name, (self._info.height, self._info.width)
+        if None not in said and said != (height, width):
             raise DataError(
-                f"{name} is {width} x {height}; its annotations are of {said[1]} x {said[0]}.",
+                f"{self._path}: {name} is {width} x {height}; its annotations are of {said[1]} x "
+                f"{said[0]}.",
                 fix="Restore the image that was annotated.",
             )
-        drawn = []
-        for shape in self._shapes:
-            try:
-                drawn.append((_rasterise(shape, height, width), self._ids[shape["category_id"]]))
-            except Exception as error:  # pycocotools documents none
-                raise DataError(
-                    f"The annotation {shape.get('id')} of {name} cannot be drawn ({error!r}).",
-                    fix="Mend its segmentation or its category, or remove it.",
-                ) from error
+        drawn = [self._rasterise(each, height, width) for each in self._annotations]
         mask = np.zeros((height, width), np.uint8)
-        for bits, class_id in sorted(drawn, key=lambda item: -int(item[0].sum())):
-            mask[bits] = class_id
+        for runs, class_id in sorted(drawn, key=lambda item: -int(coco.area(item[0]))):
+            mask[np.asarray(coco.decode(runs), np.bool_)] = class_id
         return mask
 
+    def _rasterise(self, annotation: Annotation, height: int, width: int) -> tuple[Any, int]:
+        try:
+            if annotation.category_id not in self._ids:
+                raise ValueError(f"there is no category {annotation.category_id}")
+            return _find_runs(annotation, height, width), self._ids[annotation.category_id]
+        except (ValueError, TypeError, KeyError, OverflowError) as error:
+            raise DataError(
+                f"{self._path}: The annotation {annotation.id} of {self._info.file_name} cannot be "
+                f"drawn: {error}.",
+                fix="Mend its segmentation or its category, or remove it.",
+            ) from error
 
-def _rasterise(shape: Json, height: int, width: int) -> Bits:
+
+def _find_runs(annotation: Annotation, height: int, width: int) -> Any:
+    """An annotation as compressed runs, which take far less room than a mask.
+
+    Raises:
+        ValueError: it is none, or not of an image of that size.
+    """
     from pycocotools import mask as coco
 
-    given = shape["segmentation"]
-    runs: Any = given
+    given = annotation.segmentation
+    if not given:
+        if annotation.bbox is None or len(annotation.bbox) != 4:
+            raise ValueError("it has neither an outline nor a box")
+        x, y, w, h = annotation.bbox
+        given = [[x, y, x + w, y, x + w, y + h, x, y + h]]
     if isinstance(given, list):
-        runs = coco.merge(coco.frPyObjects(given, height, width))
-    elif isinstance(given["counts"], list):
-        runs = coco.frPyObjects(given, height, width)
-    if list(runs["size"]) != [height, width]:
-        raise ValueError(f"it is of {runs['size']}")
-    return np.asarray(coco.decode(runs), dtype=np.bool_)
+        parts: Any = [_check_part(part, height, width) for part in given]
+        return coco.merge(coco.frPyObjects(parts, height, width))
+    if not isinstance(given, dict) or not {"counts", "size"} <= given.keys():
+        raise ValueError("its segmentation is neither a list of points nor runs")
+    if list(given["size"]) != [height, width]:
+        raise ValueError(f"its runs are of {given['size']}")
+    counts = given["counts"]
+    plain = [int(c) for c in counts] if isinstance(counts, list) else _expand(str(counts))
+    # What runs leave out pycocotools fills with whatever lies in memory.
+    if min(plain, default=-1) < 0 or sum(plain) != height * width:
+        raise ValueError(f"its runs have {sum(plain)} of {height * width} pixels")
+    runs: Any = {"counts": plain, "size": [height, width]}
+    return coco.frPyObjects(runs, height, width)
+
+
+def _check_part(part: Any, height: int, width: int) -> list[float]:
+    """The points of a polygon: x, y, x, y ..."""
+    if not isinstance(part, list) or not all(isinstance(v, int | float) for v in part):
+        raise ValueError(f"a part of it is no list of numbers: {str(part)[:40]}")
+    values = np.asarray(part, np.float64)
+    if len(values) < 6 or len(values) % 2:
+        raise ValueError(f"a part has {len(values)} numbers: three points or more take 6, 8 ...")
+    if not (np.abs(values) <= FARTHEST * max(height, width)).all():
+        raise ValueError("a part reaches far outside of the image")
+    xs, ys = values[::2], values[1::2]
+    if xs.max() < 0 or ys.max() < 0 or xs.min() > width or ys.min() > height:
+        raise ValueError("a part lies outside of the image")
+    if values.max() <= 1 and min(height, width) > 1:
+        raise ValueError("its points are fractions of the image; COCO's are pixels")
+    return [float(value) for value in values]
+
+
+def _expand(text: str) -> list[int]:
+    """The runs in COCO's compressed form: six bits a character, each run less the one but one.
+
+    Source: cocoapi, `maskApi.c`, `rleFrString`.
+    """
+    counts: list[int] = []
+    value = shift = 0
+    for character in text.encode("ascii"):
+        bits = character - 48
+        value |= (bits & 0x1F) << shift
+        shift += 5
+        if bits & 0x20:
+            continue
+        if bits & 0x10:
+            value -= 1 << shift
+        counts.append(value + (counts[-2] if len(counts) > 2 else 0))
+        value = shift = 0
+    if shift:
+        raise ValueError("its runs end in the middle")
+    return counts

@@ -1,35 +1,41 @@
 """CVAT for images 1.1: `annotations.xml`, and its images beside it or in `images/`.
 
+The images of a project lie in `images/SUBSET/`; its subsets Train, Validation and Test are lists.
+
 Labels and colours stand in the task's `labels`. Shapes are drawn by `z_order`, then as they come.
 Source: CVAT's documentation, "CVAT for images".
 """
 
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path, PurePosixPath
 from xml.etree.ElementTree import Element
 
 import numpy as np
 
-from train.data.dataset import ClassInfo
+from train.data.dataset import ClassInfo, ListName
 from train.data.findings import Finding
-from train.data.formats import Drawn, Source, add_file, read_text
+from train.data.formats import Drawn, Source, add_file
 from train.data.formats._drawings import (
+    Labelled,
+    Pictures,
+    draw_labelled,
     find_unlisted,
     name_classes,
-    name_origin,
     parse_color,
+    parse_label,
     tell_absent,
 )
-from train.data.masks import Mask
-from train.data.runlength import Bits
-from train.data.shapes import Kind, Point, Shape, draw_shape
+from train.data.formats._folders import PARTS
+from train.data.shapes import Kind, Patch, Point, Shape
 from train.errors import DataError
 
 DOCUMENT = "annotations.xml"
 KINDS: dict[str, Kind] = {"polygon": "polygon", "polyline": "line", "points": "point"}
 OUTLINE_POINTS = 64
+MOST_PIXELS = 2**30
 DRAWN = ("box", "ellipse", "mask", *KINDS)
 
 
@@ -41,12 +47,7 @@ def recognise(folder: Path) -> bool:
 def read(folder: Path) -> Source:
     """The images that the document names; those without a shape are labelled as background."""
     path = folder / DOCUMENT
-    try:
-        root = ElementTree.fromstring(read_text(path).encode())
-    except ElementTree.ParseError as error:
-        raise DataError(
-            f"{path} is no whole XML document ({error}).", fix="Export the task again."
-        ) from error
+    root = _parse(path)
     described = root.findall("image")
     if not described:
         raise DataError(
@@ -55,16 +56,27 @@ def read(folder: Path) -> Source:
     classes = _read_classes(root, described)
     images: dict[str, Path] = {}
     masks: dict[str, Path | Drawn] = {}
+    lists: dict[ListName, list[str]] = {}
     absent: list[str] = []
+    pictures = Pictures(folder)
     for element in described:
-        name = element.get("name", "")
-        place = _find(folder, name)
+        name, subset = element.get("name", ""), element.get("subset", "")
+        place = pictures.find(name, f"images/{subset}", "images") if name else None
         if place is None:
             absent.append(name)
             continue
         key = PurePosixPath(name).with_suffix("").as_posix().replace("/", "_")
+        key = f"{subset}_{key}" if key in images and subset else key
         add_file(images, key, place)
-        masks[key] = Drawn(path, name_origin(path, _Drawing(classes, element)))
+        masks[key] = draw_labelled(
+            path,
+            classes,
+            partial(_list_shapes, element),
+            said=_read_size(path, element),
+            name=name,
+        )
+        if part := PARTS.get(subset.lower()):
+            lists.setdefault(part, []).append(key)
     fix = "Export the task with its images, or put them into images/."
     return Source(
         layout="cvat",
@@ -72,9 +84,19 @@ def read(folder: Path) -> Source:
         ignore_index=None,
         images=images | find_unlisted(images),
         masks=masks,
+        lists={name: sorted(keys) for name, keys in lists.items()},
         class_source=path,
         findings=[*tell_absent(absent, DOCUMENT, fix), *_tell_undrawn(described)],
     )
+
+
+def _parse(path: Path) -> Element:
+    try:
+        return ElementTree.fromstring(path.read_bytes())
+    except (ElementTree.ParseError, LookupError, ValueError, OSError) as error:
+        raise DataError(
+            f"{path} is no whole XML document ({error}).", fix="Export the task again."
+        ) from error
 
 
 def _tell_undrawn(images: Iterable[Element]) -> list[Finding]:
@@ -88,59 +110,50 @@ def _tell_undrawn(images: Iterable[Element]) -> list[Finding]:
     return [Finding("undrawn_shape", "warning", message, fix, (DOCUMENT,))]
 
 
-def _find(folder: Path, name: str) -> Path | None:
-    places = (folder / "images" / name, folder / name, folder / "images" / Path(name).name)
-    return next((place for place in places if place.is_file()), None)
-
-
 def _read_classes(root: Element, images: list[Element]) -> list[ClassInfo]:
-    labels = root.findall(".//labels/label")
+    # The points of a skeleton are labels, too: they have a parent.
+    labels = [each for each in root.findall(".//labels/label") if each.find("parent") is None]
     colors = {
         label.findtext("name", ""): parse_color(label.findtext("color", "")) for label in labels
     }
     used = {shape.get("label", "") for image in images for shape in image if shape.tag in DRAWN}
-    unknown = sorted(used - colors.keys()) if colors else sorted(used)
+    unknown = sorted(used - colors.keys())
     known = {name: color for name, color in colors.items() if color}
-    return name_classes([*colors, *unknown], known)
+    return name_classes([*colors, *(name for name in unknown if name.strip())], known)
 
 
-class _Drawing:
-    """Draws the mask of an image from its element."""
-
-    def __init__(self, classes: list[ClassInfo], element: Element) -> None:
-        self._ids = {info.name: i for i, info in enumerate(classes)}
-        self._element = element
-
-    def __call__(self, height: int, width: int) -> Mask:
-        name = self._element.get("name")
-        said = (self._element.get("width"), self._element.get("height"))
-        if said not in ((None, None), (str(width), str(height))):
-            raise DataError(
-                f"{name} is {width} x {height}; the shapes are of {said[0]} x {said[1]}.",
-                fix="Restore the image that was labelled.",
-            )
-        mask = np.zeros((height, width), np.uint8)
-        shapes = [shape for shape in self._element if shape.tag in DRAWN]
-        try:
-            for shape in sorted(shapes, key=lambda shape: int(shape.get("z_order", "0"))):
-                mask[_draw(shape, height, width)] = self._ids[shape.get("label", "")]
-        except (KeyError, ValueError) as error:
-            raise DataError(
-                f"A shape of {name} cannot be read ({error}).", fix="Mend it, or remove it."
-            ) from error
-        except DataError as error:
-            raise DataError(f"{name}: {error}", fix=error.fix) from error
-        return mask
+def _read_size(path: Path, element: Element) -> tuple[int, int] | None:
+    said = (element.get("height"), element.get("width"))
+    if said[0] is None or said[1] is None:
+        return None
+    try:
+        return int(float(said[0])), int(float(said[1]))
+    except (ValueError, OverflowError) as error:
+        raise DataError(
+            f"{path}: {element.get('name')} is said to be {said[1]} x {said[0]}.",
+            fix="Export the task again.",
+        ) from error
 
 
-def _draw(shape: Element, height: int, width: int) -> Bits:
+def _list_shapes(image: Element) -> Iterator[Labelled]:
+    shapes = [shape for shape in image if shape.tag in DRAWN]
+    try:
+        for shape in sorted(shapes, key=lambda shape: int(shape.get("z_order", "0"))):
+            yield parse_label(shape.get("label")), _describe(shape)
+    except (KeyError, ValueError, OverflowError) as error:
+        raise DataError(
+            f"A shape cannot be read ({error}).", fix="Mend it, or remove it."
+        ) from error
+
+
+def _describe(shape: Element) -> Patch | Shape:
     def number(name: str) -> float:
         return float(shape.attrib[name])
 
     if shape.tag == "mask":
-        return _paste(shape, height, width)
+        return _paste(shape)
     if shape.tag in KINDS:
-        return draw_shape(Shape(0, KINDS[shape.tag], _parse_points(shape)), height, width)
+        return Shape(KINDS[shape.tag], _parse_points(shape))
     if shape.tag == "box":
         kind: Kind = "rectangle"
         left, top, right, bottom = (number(name) for name in ("xtl", "ytl", "xbr", "ybr"))
@@ -149,9 +162,8 @@ def _draw(shape: Element, height: int, width: int) -> Bits:
         x, y, rx, ry = (number(name) for name in ("cx", "cy", "rx", "ry"))
         left, top, right, bottom = x - rx, y - ry, x + rx, y + ry
     if turn := float(shape.get("rotation", "0")):
-        corners = _turn(kind, (left, top, right, bottom), np.deg2rad(turn))
-        return draw_shape(Shape(0, "polygon", corners), height, width)
-    return draw_shape(Shape(0, kind, ((left, top), (right, bottom))), height, width)
+        return Shape("polygon", _turn(kind, (left, top, right, bottom), np.deg2rad(turn)))
+    return Shape(kind, ((left, top), (right, bottom)))
 
 
 def _turn(kind: Kind, box: tuple[float, float, float, float], turn: float) -> tuple[Point, ...]:
@@ -173,19 +185,17 @@ def _parse_points(shape: Element) -> tuple[Point, ...]:
     return tuple((float(x), float(y)) for x, y in pairs)
 
 
-def _paste(shape: Element, height: int, width: int) -> Bits:
+def _paste(shape: Element) -> Patch:
     """Row by row: how many pixels are out, then how many are in, and so on."""
-    counts = np.array([int(count) for count in shape.attrib["rle"].split(",")], np.int64)
+    counts = [int(count) for count in shape.attrib["rle"].split(",")]
     rows, columns = int(shape.attrib["height"]), int(shape.attrib["width"])
     top, left = int(shape.attrib["top"]), int(shape.attrib["left"])
-    fits = 0 <= top <= height - rows and 0 <= left <= width - columns
-    if (counts < 0).any() or counts.sum() != rows * columns or not fits:
+    is_whole = min(counts, default=-1) >= 0 and sum(counts) == rows * columns <= MOST_PIXELS
+    if not is_whole or min(rows, columns) < 0:
         raise DataError(
-            f"The runs of a mask are {counts.sum()} pixels; it is {columns} x {rows} at "
-            f"{left}, {top} of {width} x {height}.",
+            f"The runs of a mask are {sum(counts)} pixels; it is {columns} x {rows} at "
+            f"{left}, {top}.",
             fix="Export it again, or remove it.",
         )
-    bits = np.zeros((height, width), np.bool_)
     inside = np.repeat(np.arange(len(counts)) % 2 == 1, counts)
-    bits[top : top + rows, left : left + columns] = inside.reshape(rows, columns)
-    return bits
+    return Patch(top, left, inside.reshape(rows, columns))

@@ -15,7 +15,9 @@ from train.data.formats import (
     IMAGE_SUFFIXES,
     Source,
     add_file,
+    choose_prefix,
     list_names,
+    normalise,
     read_text,
 )
 from train.errors import DataError
@@ -62,10 +64,11 @@ def read(folder: Path) -> Source:
     for name, part in PARTS.items():
         found = _index(folder / "Img" / part, PREFIXES[0])
         drawn = _index(folder / "Mask" / part, PREFIXES[1])
-        for key, path in found.items():
-            add_file(images, key, path)
-        masks |= drawn
-        lists[name] = sorted(found.keys() & drawn.keys())
+        prefix = choose_prefix(name, found, images)
+        images |= {f"{prefix}{key}": path for key, path in found.items()}
+        masks |= {f"{prefix}{key}": path for key, path in drawn.items()}
+        if listed := sorted(f"{prefix}{key}" for key in found.keys() & drawn.keys()):
+            lists[name] = listed
     classes, source = _read_classes(folder)
     return Source(
         layout="jetcar",
@@ -73,7 +76,7 @@ def read(folder: Path) -> Source:
         ignore_index=None,
         images=images,
         masks=masks,
-        lists=lists if lists["val"] else {},
+        lists=lists,
         class_source=source,
         fixed_classes=True,
     )
@@ -85,7 +88,7 @@ def _index(folder: Path, prefix: str) -> dict[str, Path]:
     for name in list_names(folder):
         path = folder / name
         if path.suffix.lower() in IMAGE_SUFFIXES:
-            add_file(found, path.stem.removeprefix(prefix), path)
+            add_file(found, normalise(path.stem).removeprefix(prefix), path)
     return found
 
 

@@ -10,9 +10,9 @@ Source: github.com/wkentaro/labelme, format of version 5.
 import base64
 import binascii
 import io
-import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,33 +20,43 @@ import numpy as np
 from PIL import Image
 
 from train.data.dataset import ClassInfo, ListName
+from train.data.findings import Finding, name_some
 from train.data.formats import (
-    Drawn,
+    IMAGE_SUFFIXES,
     Source,
+    choose_prefix,
     index_by_stem,
     list_names,
     read_class_names,
-    read_text,
 )
-from train.data.formats._drawings import name_classes, name_origin
+from train.data.formats._drawings import (
+    Labelled,
+    draw_labelled,
+    name_classes,
+    parse_label,
+    read_json,
+)
 from train.data.formats._folders import MASKS, PARTS, Place, find_places, index_folders
-from train.data.masks import Mask
-from train.data.runlength import Bits
+from train.data.masks import VOID
 from train.data.samples import UNDECODABLE
-from train.data.shapes import Kind, Shape, draw_shape
+from train.data.shapes import Kind, Patch, Shape
 from train.errors import DataError
 
 DOCUMENTS = (*MASKS, "json", "jsons", "labelme")
 LABELS = "labels.txt"
 IGNORED = "__ignore__"
+FIX = "Save it again with LabelMe, or take it away."
 KINDS: dict[str, Kind] = {
     "polygon": "polygon",
+    "oriented_rectangle": "polygon",
+    "rotation": "polygon",
     "rectangle": "rectangle",
     "line": "line",
     "linestrip": "line",
     "point": "point",
     "points": "point",
 }
+Document = Mapping[str, Any]
 
 
 def recognise(folder: Path) -> bool:
@@ -60,43 +70,56 @@ def read(folder: Path) -> Source:
     documents: dict[str, Path] = {}
     lists: dict[ListName, list[str]] = {}
     for part, shown, drawn in _find_places(folder):
-        found, written = index_by_stem(shown), index_by_stem(drawn, (".json",))
-        prefix = f"{part}_" if found.keys() & images.keys() else ""
+        found = index_by_stem(shown)
+        written = index_by_stem(drawn, (".json",)) if drawn else {}
+        prefix = choose_prefix(part or shown.name, found, images)
         images |= {f"{prefix}{key}": path for key, path in found.items()}
         documents |= {f"{prefix}{key}": path for key, path in written.items()}
         if part:
-            lists[part] = [f"{prefix}{key}" for key in found if key in written]
-    content = {key: read_document(path) for key, path in documents.items()}
-    listed = folder / LABELS
-    classes = _list_classes(listed if listed.exists() else None, content)
+            listed = [f"{prefix}{key}" for key in found if key in written]
+            lists[part] = [*lists.get(part, []), *listed]
+    content = {key: _read(path, key in images) for key, path in documents.items()}
+    listed_in = next((p / LABELS for p in (folder, folder.parent) if (p / LABELS).exists()), None)
+    classes = _list_classes(listed_in, content)
+    ignored = any(label == IGNORED for label in _list_labels(content))
+    foreign = [str(documents[key]) for key, document in content.items() if document is None]
     return Source(
         layout="labelme",
         classes=classes,
-        ignore_index=None,
+        ignore_index=VOID if ignored else None,
         images=images,
         masks={
-            key: Drawn(path, name_origin(path, _Drawing(classes, content[key])))
-            for key, path in documents.items()
+            key: draw_labelled(
+                documents[key],
+                classes,
+                partial(_list_shapes, document),
+                said=_read_size(documents[key], document),
+                ignored={IGNORED: VOID},
+            )
+            for key, document in content.items()
+            if document is not None
         },
-        lists=lists if lists.get("train") and lists.get("val") else {},
-        class_source=listed if listed.exists() else None,
+        lists=lists,
+        class_source=listed_in,
+        findings=_tell_foreign(foreign),
     )
 
 
 def _find_places(folder: Path) -> list[Place]:
     """Folders of images, and those of their documents, which may be the same."""
     named = index_folders(folder)
-    beside: list[Place] = [(PARTS[low], named[low], named[low]) for low in PARTS if low in named]
     here: list[Place] = [(None, folder, folder)]
-    for places in (here, [*find_places(folder, DOCUMENTS)], beside):
-        if any(_belong(shown, drawn) for _, shown, drawn in places):
+    beside: list[Place] = [(PARTS[low], named[low], named[low]) for low in PARTS if low in named]
+    for places in (here, [*find_places(folder, DOCUMENTS, (".json",))], beside):
+        if any(drawn and _belong(shown, drawn) for _, shown, drawn in places):
             return places
     return []
 
 
 def _belong(shown: Path, drawn: Path) -> bool:
     documents = {stem for stem, ending in _split_names(drawn) if ending == ".json"}
-    return any(stem in documents for stem, ending in _split_names(shown) if ending != ".json")
+    pictures = (stem for stem, ending in _split_names(shown) if ending in IMAGE_SUFFIXES)
+    return bool(documents) and any(stem in documents for stem in pictures)
 
 
 def _split_names(folder: Path) -> Iterator[tuple[str, str]]:
@@ -105,29 +128,46 @@ def _split_names(folder: Path) -> Iterator[tuple[str, str]]:
         yield stem, ending.lower()
 
 
-def read_document(path: Path) -> dict[str, Any]:
-    """A JSON of LabelMe.
+def _read(path: Path, has_image: bool) -> Document | None:
+    """A document without the picture in it; None for a JSON of something else.
 
     Raises:
-        DataError: it is none.
+        DataError: it is that of an image, and none of LabelMe.
     """
     try:
-        content = json.loads(read_text(path))
-        for shape in content["shapes"]:
-            shape["label"], shape["points"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            f"{path} is no JSON of LabelMe ({error}).", fix="Save it again, or take it away."
-        ) from error
-    return dict(content)
+        content = read_json(path, "JSON of LabelMe", FIX)
+        shapes = content.get("shapes")
+        if not isinstance(shapes, list) or not all(isinstance(shape, dict) for shape in shapes):
+            raise DataError(f"{path} is no JSON of LabelMe: it has no list of shapes.", fix=FIX)
+        for shape in shapes:
+            parse_label(shape.get("label"))
+    except DataError as error:
+        if has_image:
+            named = str(error) if str(path) in str(error) else f"{path}: {error}"
+            raise DataError(named, fix=error.fix) from error
+        return None
+    return {key: value for key, value in content.items() if key != "imageData"}
 
 
-def _list_classes(path: Path | None, documents: dict[str, Any]) -> list[ClassInfo]:
-    used = {str(shape["label"]) for each in documents.values() for shape in each["shapes"]}
+def _tell_foreign(paths: list[str]) -> list[Finding]:
+    if not paths:
+        return []
+    message = f"{len(paths)} files are no JSON of LabelMe and of no image: {name_some(paths)}."
+    return [Finding("foreign_document", "note", message, files=tuple(paths))]
+
+
+def _list_labels(content: Mapping[str, Document | None]) -> Iterator[str]:
+    for document in content.values():
+        for shape in (document or {"shapes": []})["shapes"]:
+            yield shape["label"]
+
+
+def _list_classes(path: Path | None, content: Mapping[str, Document | None]) -> list[ClassInfo]:
+    used = {*_list_labels(content)} - {IGNORED}
     if path is None:
         return name_classes(sorted(used))
     names = [name for name in read_class_names(path) if name != IGNORED]
-    if unknown := sorted(used - {*names, IGNORED}):
+    if unknown := sorted(used - {*names}):
         raise DataError(
             f"{path} has no {', '.join(unknown)}, which shapes are labelled with.",
             fix=f"Add a line for each to {path.name}.",
@@ -135,62 +175,54 @@ def _list_classes(path: Path | None, documents: dict[str, Any]) -> list[ClassInf
     return name_classes(names)
 
 
-class _Drawing:
-    """Draws the mask of an image from its JSON."""
-
-    def __init__(self, classes: list[ClassInfo], document: dict[str, Any]) -> None:
-        self._ids = {info.name: i for i, info in enumerate(classes)}
-        self._document = document
-
-    def __call__(self, height: int, width: int) -> Mask:
-        said = (self._document.get("imageHeight"), self._document.get("imageWidth"))
-        if said not in ((None, None), (height, width)):
-            raise DataError(
-                f"It is of an image of {said[1]} x {said[0]}; this one is {width} x {height}.",
-                fix="Label the image as it is now, or restore the one that was labelled.",
-            )
-        mask = np.zeros((height, width), np.uint8)
-        for shape in self._document["shapes"]:
-            if shape["label"] != IGNORED:
-                mask[_draw(shape, height, width)] = self._ids[str(shape["label"])]
-        return mask
-
-
-def _draw(shape: dict[str, Any], height: int, width: int) -> Bits:
-    kind = shape.get("shape_type") or "polygon"
+def _read_size(path: Path, document: Document) -> tuple[int, int] | None:
+    """Height and width, where the document says them."""
+    said = (document.get("imageHeight"), document.get("imageWidth"))
+    if None in said:
+        return None
     try:
-        points = tuple((float(x), float(y)) for x, y in shape["points"])
-    except (TypeError, ValueError) as error:
+        return int(str(said[0])), int(str(said[1]))
+    except ValueError as error:
         raise DataError(
-            f"The points of a {kind} are no pairs of numbers ({error}).", fix="Mend that shape."
+            f"{path}: the size of its image is {said[1]} x {said[0]}, which are no numbers.",
+            fix=FIX,
         ) from error
+
+
+def _list_shapes(document: Document) -> Iterator[Labelled]:
+    for shape in document["shapes"]:
+        try:
+            yield shape["label"], _describe(shape)
+        except (TypeError, ValueError, OverflowError, KeyError, IndexError) as error:
+            raise DataError(
+                f"a shape of {shape['label']} cannot be read ({error!r}).", fix="Draw it again."
+            ) from error
+
+
+def _describe(shape: Mapping[str, Any]) -> Patch | Shape:
+    kind = shape.get("shape_type") or "polygon"
+    points = tuple((float(x), float(y)) for x, y in shape["points"])
     if kind == "mask":
-        return _paste(shape, points, height, width)
-    if kind == "circle" and len(points) > 1:
+        return _paste(str(shape["mask"]), points)
+    if kind == "circle":
         (x, y), (edge_x, edge_y) = points[:2]
         reach = float(np.hypot(edge_x - x, edge_y - y))
-        corners = ((x - reach, y - reach), (x + reach, y + reach))
-        return draw_shape(Shape(0, "ellipse", corners), height, width)
+        return Shape("ellipse", ((x - reach, y - reach), (x + reach, y + reach)))
     if kind not in KINDS:
         raise DataError(
-            f"A shape is a {kind}, which has no area that is known.",
+            f"a shape is a {kind}, which has no area that is known.",
             fix=f"Draw it as one of {', '.join(sorted({*KINDS, 'circle', 'mask'}))}.",
         )
-    return draw_shape(Shape(0, KINDS[kind], points), height, width)
+    return Shape(KINDS[kind], points)
 
 
-def _paste(
-    shape: dict[str, Any], points: tuple[tuple[float, float], ...], height: int, width: int
-) -> Bits:
+def _paste(text: str, points: tuple[tuple[float, float], ...]) -> Patch:
     """A shape that is a picture of its own, from its upper left corner on."""
     try:
-        content = base64.b64decode(shape["mask"], validate=True)
+        content = base64.b64decode(text, validate=True)
         with Image.open(io.BytesIO(content)) as image:
-            picture = np.asarray(image.convert("L")) > 0
-        left, top = (round(value) for value in points[0])
-    except (KeyError, IndexError, binascii.Error, *UNDECODABLE) as error:
-        raise DataError(f"A mask cannot be decoded ({error}).", fix="Draw it again.") from error
-    bits = np.zeros((height, width), np.bool_)
-    place = bits[max(0, top) : top + picture.shape[0], max(0, left) : left + picture.shape[1]]
-    place[:] = picture[max(0, -top) :, max(0, -left) :][: place.shape[0], : place.shape[1]]
-    return bits
+            bits = np.asarray(image.convert("L")) > 0
+    except (binascii.Error, *UNDECODABLE) as error:
+        raise DataError(f"a mask cannot be decoded ({error}).", fix="Draw it again.") from error
+    left, top = (round(value) for value in points[0])
+    return Patch(top, left, bits)

@@ -4,31 +4,39 @@
 `val/` and `test/`, or with these below them; `train/` and `trainannot/`; or `NAME.jpg` beside
 `NAME_mask.png`. A mask's name may end in `_mask`, `_gt`, `_L` and the like, and files may have no
 ending: then their first bytes say what they are. Classes come from a list of names, or a table of
-names and colours, where one lies there; else they are the values that the masks hold.
+names and colours, where one lies there; else they are the values that the masks hold. `train.txt`,
+`val.txt` and `test.txt` with a name a line are lists.
 """
 
+import os
 import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-from train.data.dataset import ClassInfo, Color, ListName
+from train.data.dataset import ListName
+from train.data.findings import Finding
 from train.data.formats import (
     IMAGE_SUFFIXES,
     Source,
     add_file,
+    choose_prefix,
     list_names,
-    read_class_names,
+    normalise,
     read_lines,
 )
-from train.data.formats._folders import find_places
-from train.data.masks import VOID, voc_color
-from train.errors import DataError
+from train.data.formats._classes import read_classes
+from train.data.formats._folders import PARTS, find_places, holds, index_folders
+from train.data.masks import VOID
 
 FALLBACK = True
 ENDINGS = re.compile(
-    r"[_-](mask|masks|gt|l|label|labels|seg|segmentation|groundtruth|annotation|annot)$", re.I
+    r"[_-](masks?|gt|l|labels?|seg|segmentation|ground_?truth|annotation|annot)$", re.I
 )
-NAMES = ("class_names.list", "class_names.txt", "classes.txt", "labels.txt", "names.txt")
-TABLES = ("class_dict.csv", "label_colors.txt", "labelmap.txt", "colors.csv", "classes.csv")
+IMAGE_ENDINGS = re.compile(r"[_-](sat|input|image|img|rgb)$", re.I)
+LISTS: tuple[ListName, ...] = ("train", "val", "test")
+LIST_FOLDERS = (".", "splits", "lists", "ImageSets", "ImageSets/Segmentation")
 SIGNATURES = (
     b"\x89PNG",
     b"\xff\xd8\xff",
@@ -40,11 +48,28 @@ SIGNATURES = (
     b"P5",
     b"P6",
 )
+Files = dict[str, Path]
+"""Paths by what they are called within their folder, without the ending."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Pictures that lie together, and their masks by the same names."""
+
+    name: str
+    part: ListName | None
+    images: Files
+    masks: Files
+    folders: tuple[Path, ...]
 
 
 def recognise(folder: Path) -> bool:
     """A pair of folders, or of files, has such names."""
-    return next(find_places(folder), None) is not None or bool(_find_beside(folder))
+    if next(find_places(folder), None):
+        return True
+    named = index_folders(folder)
+    places = [folder, *(named[low] for low in PARTS if low in named)]
+    return any(_find_beside(_index(place, deep=False)) for place in places)
 
 
 def read(folder: Path) -> Source:
@@ -52,44 +77,82 @@ def read(folder: Path) -> Source:
     images: dict[str, Path] = {}
     masks: dict[str, Path] = {}
     lists: dict[ListName, list[str]] = {}
-    places = list(find_places(folder))
-    for part, shown, drawn in places:
-        found = _index(shown)
-        truths = _match(_index(drawn), found)
-        prefix = f"{part}_" if any(key in images for key in found) else ""
-        images |= {f"{prefix}{key}": path for key, path in found.items()}
-        masks |= {f"{prefix}{key}": path for key, path in truths.items()}
-        if part:
-            keys = [f"{prefix}{key}" for key in found if key in truths]
-            lists[part] = [*lists.get(part, []), *sorted(keys)]
-    if not places:
-        masks = _find_beside(folder)
-        taken = {*masks.values()}
-        images = {key: path for key, path in _index(folder).items() if path not in taken}
-    classes, source, colors_bind = _read_classes(folder)
+    parts = _find_parts(folder)
+    for each in parts:
+        keys = {name: name.replace("/", "_") for name in {*each.images, *each.masks}}
+        prefix = choose_prefix(each.name, keys.values(), images)
+        for name, path in each.images.items():
+            add_file(images, prefix + keys[name], path)
+        for name, path in each.masks.items():
+            add_file(masks, prefix + keys[name], path)
+        if each.part:
+            listed = [prefix + keys[name] for name in each.images if name in each.masks]
+            lists[each.part] = [*lists.get(each.part, []), *sorted(listed)]
+    found = read_classes(folder)
     return Source(
         layout="pairs",
-        classes=classes,
+        classes=found.classes,
         ignore_index=VOID,
         images=images,
         masks=masks,
-        lists=lists if lists.get("train") and lists.get("val") else {},
-        class_source=source,
-        colors_bind=colors_bind,
+        lists=lists or _read_lists(folder, images),
+        class_source=found.path,
+        colors_bind=found.have_colors,
+        findings=_tell_unread(folder, parts),
     )
 
 
-def _index(folder: Path) -> dict[str, Path]:
-    """Pictures by stem; a file without an ending is judged by its first bytes."""
-    found: dict[str, Path] = {}
-    for name in list_names(folder):
-        path = folder / name
-        if path.suffix.lower() in IMAGE_SUFFIXES or (not path.suffix and _is_picture(path)):
-            add_file(found, path.stem, path)
+def _find_parts(folder: Path) -> list[Part]:
+    found: list[Part] = []
+    for part, shown, drawn in find_places(folder):
+        seen = {path for each in found for path in (*each.images.values(), *each.masks.values())}
+        images = {key: path for key, path in _index(shown).items() if path not in seen}
+        drawings = _index(drawn) if drawn else {}
+        masks = _match({k: path for k, path in drawings.items() if path not in seen}, images)
+        folders = (shown, drawn) if drawn else (shown,)
+        found.append(Part(part or shown.name, part, images, masks, folders))
+    if found:
+        return found
+    named = index_folders(folder)
+    below = [(part, named[low]) for low, part in PARTS.items() if low in named]
+    for name, place in ((None, folder), *below):
+        files = _index(place, deep=False)
+        masks = _find_beside(files)
+        taken = {*masks.values()}
+        images = {_name_image(key, masks): path for key, path in files.items() if path not in taken}
+        if images and (masks or name):
+            found.append(Part(place.name, name, images, masks, (place,)))
+        if masks and not name:
+            break
+    return found
+
+
+def _index(folder: Path, deep: bool = True) -> Files:
+    """Pictures, also in folders below; a file without an ending is judged by its first bytes."""
+    found: Files = {}
+    names = list_names(folder)
+    files = [folder / name for name in names]
+    if deep:
+        files += [
+            Path(place, name)
+            for place, _, below in sorted(os.walk(folder))
+            for name in sorted(below)
+            if place != str(folder) and "/." not in f"{place[len(str(folder)) :]}/{name}"
+        ]
+    pictures = [path for path in files if _is_picture(path)]
+    both = Counter(os.path.splitext(path)[0] for path in pictures)
+    for path in pictures:
+        # A picture and its mask side by side may differ by their endings alone.
+        keep = not deep and both[os.path.splitext(path)[0]] > 1
+        relative = path.relative_to(folder)
+        name = relative if keep else relative.with_suffix("")
+        add_file(found, normalise(name.as_posix()), path)
     return found
 
 
 def _is_picture(path: Path) -> bool:
+    if path.suffix:
+        return path.suffix.lower() in IMAGE_SUFFIXES
     try:
         with path.open("rb") as file:
             return file.read(8).startswith(SIGNATURES)
@@ -97,66 +160,111 @@ def _is_picture(path: Path) -> bool:
         return False
 
 
-def _match(drawn: dict[str, Path], shown: dict[str, Path]) -> dict[str, Path]:
+def _match(drawn: Files, shown: Files) -> Files:
     """Masks by the name of their image, where one has it; else by their own."""
-    found: dict[str, Path] = {}
-    for key, path in drawn.items():
-        bare = ENDINGS.sub("", key)
-        add_file(found, bare if key not in shown and bare in shown else key, path)
-    return found
+    by_stem: dict[str, list[str]] = {}
+    for name in shown:
+        by_stem.setdefault(name.rpartition("/")[2], []).append(name)
+    found: Files = {}
+    for name, path in drawn.items():
+        add_file(found, _find_partner(name, shown, by_stem), path)
+    return found if found.keys() & shown.keys() else _match_cores(drawn, shown) or found
 
 
-def _find_beside(folder: Path) -> dict[str, Path]:
+def _find_partner(name: str, shown: Files, by_stem: Mapping[str, list[str]]) -> str:
+    stem, ending = os.path.splitext(name)
+    tried = [name, ENDINGS.sub("", name), *([stem] if ending.lower() in IMAGE_SUFFIXES else [])]
+    for each in tried:
+        if each in shown:
+            return each
+    for each in tried:
+        if len(same := by_stem.get(each.rpartition("/")[2], [])) == 1:
+            return same[0]
+    return name
+
+
+def _match_cores(drawn: Files, shown: Files) -> Files:
+    """By what is left of the names without what all images, and all masks, have in common."""
+    cores = _cut(shown)
+    return {cores[core]: drawn[name] for core, name in _cut(drawn).items() if core in cores}
+
+
+def _cut(names: Iterable[str]) -> dict[str, str]:
+    """Names by their cores; none where two have the same."""
+    listed = list(names)
+    front = re.sub(r"\d+$", "", _find_front(listed))
+    back = _find_front([name[::-1] for name in listed])[::-1]
+    back = re.sub(r"^[^_-]*\d+", "", back) if len(listed) > 1 else ""
+    cores = {name[len(front) : len(name) - len(back)]: name for name in listed}
+    return cores if len(cores) == len(listed) else {}
+
+
+def _find_front(names: list[str]) -> str:
+    """What all names begin with."""
+    first, last = min(names, default=""), max(names, default="")
+    ends = (n for n, (a, b) in enumerate(zip(first, last, strict=False)) if a != b)
+    return first[: next(ends, min(len(first), len(last)))]
+
+
+def _find_beside(files: Files) -> Files:
     """Masks that lie beside their images, by the name of these."""
+    images = {_name_image(key, ()): key for key in files}
     found = {
-        Path(name).stem: folder / name
-        for name in list_names(folder)
-        if Path(name).suffix.lower() in IMAGE_SUFFIXES
-    }
-    return {
         bare: path
-        for key, path in found.items()
-        if (bare := ENDINGS.sub("", key)) != key and bare in found
+        for key, path in files.items()
+        if (bare := ENDINGS.sub("", key)) != key and bare in images
+    }
+    if found:
+        return found
+    stems = {os.path.splitext(key) for key in files if os.path.splitext(key)[1]}
+    return {
+        stem: files[stem + ending]
+        for stem, ending in stems
+        if ending.lower() == ".png"
+        and any((stem, other) in stems for other in (".jpg", ".jpeg", ".JPG"))
     }
 
 
-def _read_classes(folder: Path) -> tuple[list[ClassInfo], Path | None, bool]:
-    """The classes, the file that names them, and whether it has the masks' colours."""
-    for place in (folder, folder.parent):
-        there = {name.lower(): place / name for name in list_names(place)}
-        for name in TABLES:
-            if name in there:
-                return _read_table(there[name]), there[name], True
-        for name in NAMES:
-            if name in there:
-                names = read_class_names(there[name])
-                infos = [ClassInfo(name=n, color=voc_color(i)) for i, n in enumerate(names)]
-                return infos, there[name], False
-    return [], None, False
+def _name_image(key: str, masks: Iterable[str]) -> str:
+    """An image's name without what says that it is one, where its mask is called so."""
+    bare = IMAGE_ENDINGS.sub("", os.path.splitext(key)[0] if "." in key[-5:] else key)
+    return bare if not masks or bare in masks else key
 
 
-def _read_table(path: Path) -> list[ClassInfo]:
-    """A line is a name and three numbers, in either order, with whatever stands between them."""
-    classes: list[ClassInfo] = []
-    for number, line in enumerate(read_lines(path), start=1):
-        numbers = re.findall(r"(?<![\w.])\d+(?![\w.])", line)
-        name = re.sub(r"(?<![\w.])\d+(?![\w.])", " ", line).strip(" \t,;:\"'")
-        name = re.sub(r"[\s,;:]+", " ", name)
-        if line.startswith("#") or (number == 1 and not numbers):
-            continue
-        if len(numbers) < 3 or not name or any(int(value) > 255 for value in numbers[:3]):
-            raise DataError(
-                f"{path}: line {number} is no name and colour: {line!r}.",
-                fix="Write NAME,RED,GREEN,BLUE, each 0 to 255.",
-            )
-        red, green, blue = (int(value) for value in numbers[:3])
-        color: Color = (red, green, blue)
-        if any(info.color == color or info.name == name for info in classes):
-            raise DataError(
-                f"{path}: line {number} repeats a name or a colour: {line!r}.",
-                fix="Give each class a name and a colour of its own.",
-            )
-        classes.append(ClassInfo(name=name, color=color))
-    if not classes:
-        raise DataError(f"{path} names no class.", fix="Write NAME,RED,GREEN,BLUE a line.")
-    return classes
+def _read_lists(folder: Path, images: Mapping[str, Path]) -> dict[ListName, list[str]]:
+    """Lists of names, where any of them is an image's."""
+    for place in LIST_FOLDERS:
+        names = {name.lower(): folder / place / name for name in list_names(folder / place)}
+        lists = {
+            part: [
+                normalise(os.path.splitext(line)[0]).rpartition("/")[2]
+                for line in read_lines(names[f"{part}.txt"])
+            ]
+            for part in LISTS
+            if f"{part}.txt" in names
+        }
+        if any(key in images for keys in lists.values() for key in keys):
+            return lists
+    return {}
+
+
+def _tell_unread(folder: Path, parts: Iterable[Part]) -> list[Finding]:
+    """Folders of pictures beside those that were read."""
+    used = {path for part in parts for path in part.folders}
+    beside = {
+        path
+        for place in {folder, *(path.parent for path in used if path != folder)}
+        for path in index_folders(place).values()
+        if not any(path == each or path in each.parents or each in path.parents for each in used)
+    }
+    unread = sorted(path for path in beside if holds(path, IMAGE_SUFFIXES, depth=0))
+    return [
+        Finding(
+            "unread_folder",
+            "warning",
+            f"{path} holds pictures that are not read.",
+            "Move it away, or rename the folder that holds the masks to masks.",
+            (str(path),),
+        )
+        for path in unread
+    ]

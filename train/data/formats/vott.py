@@ -1,50 +1,59 @@
-"""VoTT: its JSON export, or a CSV with a box or a class a row.
+"""VoTT: its JSON export, or a CSV with a box or a class a row (see `_boxes`).
 
-CSV rows are `IMAGE,X,Y,WIDTH,HEIGHT,CLASS`, `IMAGE,X1,Y1,X2,Y2,CLASS` or `IMAGE,CLASS`; a first
-line of column names says which, else the numbers do. Images are paths, or file and http(s) URLs.
-Boxes and polygons are drawn as masks, later ones over earlier ones; a class without a box is the
-whole image's.
+Images are paths, or file and http(s) URLs. Boxes and polygons are drawn as masks, later ones over
+earlier ones; a class without a box is the whole image's. Images that nobody has visited are
+unlabelled.
 Source: github.com/microsoft/VoTT, "Export" (vott-json-export, vott-csv-export).
 """
 
-import csv
-import json
-import re
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from PIL import Image
-
 from train.data.dataset import Color
-from train.data.formats import Drawn, Source, add_file, list_names, read_text
+from train.data.findings import Finding, name_some
+from train.data.formats import IMAGE_SUFFIXES, Drawn, Source, add_file, list_names, normalise
+from train.data.formats._boxes import begins_with_box, is_table, read_table
 from train.data.formats._drawings import (
     Labelled,
     draw_labelled,
     find_unlisted,
     name_classes,
     parse_color,
+    read_json,
     tell_absent,
 )
 from train.data.formats._folders import hold_masks
-from train.data.samples import UNDECODABLE
-from train.data.shapes import Kind, Point
+from train.data.shapes import Kind, Shape
 from train.errors import DataError
 
 EXPORTS = ("vott-csv-export", "vott-json-export")
-CORNERS = ("xmin", "ymin", "xmax", "ymax")
-OTHER_CORNERS = ("x1", "y1", "x2", "y2")
-SIZES = ("x", "y", "width", "height")
-HEADERS = (CORNERS, OTHER_CORNERS, SIZES)
-WIDTHS = (2, 6)
-SHOWN = 80
 MOST_OPENED = 20
-# A whole image, however large it is.
-FAR = 1e6
+TAGGED = 2
+"""The state of an asset that was visited and tagged."""
 
-Shapes = dict[str, list[Labelled]]
-Row = tuple[int, str, tuple[float, ...], str]
-"""Line number, image, numbers (none or four) and class."""
+
+@dataclass(frozen=True)
+class Asset:
+    """An image and what is drawn on it; `size` is (height, width), where it is told."""
+
+    shapes: list[Labelled]
+    size: tuple[int, int] | None = None
+    is_labelled: bool = True
+
+
+@dataclass
+class Export:
+    """What an export holds; `lost` are regions without a tag, and tags beyond the first."""
+
+    assets: dict[str, Asset]
+    names: list[str]
+    colors: dict[str, Color] = field(default_factory=dict)
+    lost: int = 0
 
 
 def recognise(folder: Path) -> bool:
@@ -56,31 +65,30 @@ def read(folder: Path) -> Source:
     """The images that the export names."""
     path = _find_export(folder)
     assert path is not None
-    colors: dict[str, Color] = {}
-    if path.suffix.lower() == ".json":
-        shapes, names, colors = _read_document(path)
-    else:
-        shapes = _read_table(folder, path)
-        names = sorted({each.label for listed in shapes.values() for each in listed})
-    classes = name_classes(names, colors)
+    export = _read_document(path) if path.suffix.lower() == ".json" else _read_csv(folder, path)
+    classes = name_classes(export.names, export.colors)
     images: dict[str, Path] = {}
     urls: dict[str, str] = {}
     masks: dict[str, Path | Drawn] = {}
     absent: list[str] = []
-    for image, listed in shapes.items():
-        key = Path(unquote(urlsplit(image).path)).stem if "://" in image else Path(image).stem
-        if image.startswith(("http://", "https://")):
-            if key in urls or key in images:
-                raise DataError(
-                    f"{path}: two images are called {key}.", fix="Give them different names."
-                )
-            urls[key] = image
-        elif place := _find_image(folder, image):
-            add_file(images, key, place)
-        else:
+    for image, asset in export.assets.items():
+        place = _find_image(folder, image)
+        if not place and not image.startswith(("http://", "https://")):
             absent.append(image)
             continue
-        masks[key] = draw_labelled(path, classes, listed)
+        name = normalise(place.stem if place else Path(_read_path(path, image)).stem)
+        key = name if name not in images and name not in urls else f"{_name_parent(image)}_{name}"
+        if place:
+            add_file(images, key, place)
+        elif key in urls:
+            raise DataError(
+                f"{path}: two images are called {key}.", fix="Give them different names."
+            )
+        else:
+            urls[key] = image
+        if asset.is_labelled:
+            shapes = partial(iter, asset.shapes)
+            masks[key] = draw_labelled(path, classes, shapes, asset.size, name)
     fix = "Put them beside the table, or mend their paths."
     return Source(
         layout="vott",
@@ -90,7 +98,11 @@ def read(folder: Path) -> Source:
         masks=masks,
         class_source=path,
         urls=urls,
-        findings=tell_absent(absent, path.name, fix),
+        findings=[
+            *tell_absent(absent, path.name, fix),
+            *_tell_outside(folder, images),
+            *_tell_lost(path, export.lost),
+        ],
     )
 
 
@@ -100,164 +112,103 @@ def _find_export(folder: Path) -> Path | None:
     names = [name for name in list_names(folder) if name.lower().endswith((".json", ".csv"))]
     for name in names:
         low = name.lower()
-        if inside or "vott" in low or low.endswith(("-export.json", "-export.csv")):
+        named = inside or "vott" in low or low.endswith(("-export.json", "-export.csv"))
+        if named and (low.endswith(".json") or is_table(folder / name)):
             return folder / name
     tables = [folder / name for name in names if name.lower().endswith(".csv")]
     if len(tables) > MOST_OPENED or hold_masks(folder):
         return None
-    return next((path for path in tables if _begins_so(path)), None)
-
-
-def _begins_so(path: Path) -> bool:
-    """Whether the first line has a box, or the names of its columns, or a URL and a class."""
-    try:
-        with path.open("rb") as file:
-            line = file.readline(4096).decode("utf-8-sig", "replace")
-        words = [word.strip().lower() for word in next(csv.reader([line]), [])]
-    except (OSError, csv.Error):
-        return False
-    if len(words) == max(WIDTHS):
-        return tuple(words[1:5]) in HEADERS or all(map(_is_number, words[1:5]))
-    return len(words) == min(WIDTHS) and "://" in words[0]
-
-
-def _is_number(word: str) -> bool:
-    return re.fullmatch(r"-?\d+(\.\d*)?", word) is not None
+    return next((path for path in tables if begins_with_box(path)), None)
 
 
 def _find_image(folder: Path, image: str) -> Path | None:
-    path = unquote(image.removeprefix("file://")) if image.startswith("file:") else image
-    name = path.replace("\\", "/")
-    places = (
-        Path(name),
-        folder / name,
-        folder / Path(name).name,
-        folder / "images" / Path(name).name,
-        folder.parent / Path(name).name,
-    )
-    return next((place for place in places if place.is_file()), None)
+    """The file of an image: below the folder or beside it; else where its own path says."""
+    path = image
+    if "://" in image or image.startswith("file:"):
+        path = unquote(image.partition("?")[0])
+    path = path.removeprefix("file:").replace("\\", "/")
+    name = path.rstrip("/").rpartition("/")[2]
+    places = [folder / name, folder / "images" / name, folder.parent / name]
+    if "://" not in path:
+        inside = Path(os.path.normpath(folder / path.lstrip("/")))
+        places = [inside, *places] if inside.is_relative_to(folder) else places
+        places += [Path(path)] if path.startswith("/") else []
+    ended = [place.with_name(place.name + end) for end in (".jpg", ".png") for place in places]
+    for place in (*places, *ended):
+        if place.name.lower().endswith(IMAGE_SUFFIXES) and os.path.isfile(place):
+            return place
+    return None
 
 
-def _read_document(path: Path) -> tuple[Shapes, list[str], dict[str, Color]]:
-    """Shapes by image, the tags in order, and their colours."""
+def _read_path(document: Path, url: str) -> str:
     try:
-        content = json.loads(read_text(path))
+        return unquote(urlsplit(url).path)
+    except ValueError as error:
+        raise DataError(f"{document}: {url} is no URL ({error}).", fix="Mend it.") from error
+
+
+def _name_parent(image: str) -> str:
+    return image.replace("\\", "/").rstrip("/").rpartition("/")[0].rpartition("/")[2]
+
+
+def _tell_outside(folder: Path, images: dict[str, Path]) -> list[Finding]:
+    """Pictures from elsewhere on this machine: they would go to the node, too."""
+    near = folder.parent
+    outside = [str(path) for path in images.values() if not path.is_relative_to(near)]
+    if not outside:
+        return []
+    message = f"{len(outside)} images lie outside of the dataset: {name_some(outside)}."
+    fix = "Take them out of the export, if they are not to leave this machine."
+    return [Finding("outside", "warning", message, fix, tuple(outside))]
+
+
+def _tell_lost(path: Path, lost: int) -> list[Finding]:
+    if not lost:
+        return []
+    message = f"{path.name} has {lost} regions without a tag, or tags beyond a region's first: "
+    fix = "Give each region one tag in VoTT, and export again."
+    return [Finding("undrawn_shape", "warning", f"{message}they are not drawn.", fix, (str(path),))]
+
+
+def _read_csv(folder: Path, path: Path) -> Export:
+    drawn = read_table(path, partial(_find_image, folder))
+    names = sorted({label for shapes in drawn.values() for label, _ in shapes})
+    return Export({image: Asset(shapes) for image, shapes in drawn.items()}, names)
+
+
+def _read_document(path: Path) -> Export:
+    content = read_json(path, "JSON export of VoTT", "Export the project again.")
+    lost: list[int] = []
+    assets: dict[str, Asset] = {}
+    try:
         tags = [(str(tag["name"]), str(tag.get("color", ""))) for tag in content.get("tags", [])]
-        shapes: Shapes = {}
         for entry in content["assets"].values():
             asset = entry["asset"]
             image = str(asset.get("path") or asset["name"])
-            found = shapes.setdefault(image, [])
-            for region in entry["regions"]:
-                points = tuple((float(p["x"]), float(p["y"])) for p in region["points"])
-                is_box = region["type"] == "RECTANGLE"
-                kind: Kind = "rectangle" if is_box else "polygon"
-                found += [Labelled(str(tag), kind, points) for tag in region["tags"][:1]]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+            shapes = list(_list_shapes(entry["regions"], lost))
+            size = asset.get("size")
+            assets[image] = Asset(
+                shapes,
+                (int(size["height"]), int(size["width"])) if size else None,
+                bool(entry["regions"]) or asset.get("state", TAGGED) == TAGGED,
+            )
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise DataError(
             f"{path} is no JSON export of VoTT ({error!r}).", fix="Export the project again."
         ) from error
-    if not shapes:
+    if not assets:
         raise DataError(f"{path} has no assets.", fix="Tag some images, and export again.")
     names = [name for name, _ in tags]
-    names += sorted({e.label for listed in shapes.values() for e in listed} - {*names})
-    return shapes, names, {name: color for name, text in tags if (color := parse_color(text))}
+    used = {label for asset in assets.values() for label, _ in asset.shapes}
+    colors = {name: color for name, text in tags if (color := parse_color(text))}
+    return Export(assets, [*names, *sorted(used - {*names})], colors, len(lost))
 
 
-def _read_table(folder: Path, path: Path) -> Shapes:
-    lines = list(csv.reader(read_text(path).splitlines()))
-    header = [name.strip().lower() for name in lines[0]] if lines else []
-    named = next((h for h in HEADERS if tuple(header[1:5]) == h), None)
-    is_header = named is not None or header in (["image", "label"], ["url", "class"])
-    rows = [
-        _parse_row(path, number, row)
-        for number, row in enumerate(lines, start=1)
-        if row and not (is_header and number == 1)
-    ]
-    if not rows:
-        raise DataError(f"{path} has no rows.", fix="Export the project again.")
-    boxes = [row for row in rows if row[2]]
-    are_sizes = named == SIZES if named else bool(boxes) and _tell_sizes(folder, path, boxes)
-    shapes: Shapes = {}
-    for _, image, numbers, label in rows:
-        shapes.setdefault(image, []).append(
-            Labelled(label, "rectangle", _find_corners(numbers, are_sizes))
-        )
-    return shapes
-
-
-def _parse_row(path: Path, number: int, row: Sequence[str]) -> Row:
-    words = [word.strip() for word in row]
-    try:
-        if len(words) not in WIDTHS or not words[0] or not words[-1]:
-            raise ValueError
-        return number, words[0], tuple(float(word) for word in words[1:-1]), words[-1]
-    except ValueError:
-        raise DataError(
-            f"{path}: line {number} is no IMAGE,CLASS and no IMAGE, four numbers, CLASS: "
-            f"{','.join(row)[:SHOWN]!r}.",
-            fix="Mend that line.",
-        ) from None
-
-
-def _find_corners(numbers: tuple[float, ...], are_sizes: bool) -> tuple[Point, Point]:
-    if not numbers:
-        return (0.0, 0.0), (FAR, FAR)
-    x, y, right, bottom = numbers
-    return (x, y), (x + right, y + bottom) if are_sizes else (right, bottom)
-
-
-def _tell_sizes(folder: Path, path: Path, boxes: Sequence[Row]) -> bool:
-    """Whether the last two numbers are width and height, and not another corner.
-
-    Raises:
-        DataError: they could be either, or neither.
-    """
-    sizes = _measure(folder, boxes)
-
-    def fits(row: Row, are_sizes: bool) -> bool:
-        (left, top), (right, bottom) = _find_corners(row[2], are_sizes)
-        width, height = sizes.get(row[1], (FAR, FAR))
-        return 0 <= left < right <= width and 0 <= top < bottom <= height
-
-    may_be = {way: all(fits(row, way) for row in boxes) for way in (False, True)}
-    if may_be[True] != may_be[False]:
-        return may_be[True]
-    if may_be[True]:
-        raise DataError(
-            f"{path}: the numbers may be x,y,width,height or x1,y1,x2,y2; all boxes fit their "
-            "images either way.",
-            fix="Say which in a first line: image,x,y,width,height,class or "
-            "image,xmin,ymin,xmax,ymax,class.",
-        )
-    unfit = [row for row in boxes if not (fits(row, True) or fits(row, False))]
-    if unfit:
-        raise DataError(
-            f"{path}: {_show(unfit[0])} does not fit its image, neither as x,y,width,height nor as "
-            "x1,y1,x2,y2.",
-            fix="Mend that line; or say in a first line what the columns are.",
-        )
-    corners, with_sizes = (next(r for r in boxes if not fits(r, way)) for way in (True, False))
-    raise DataError(
-        f"{path}: {_show(corners)} fits its image as x1,y1,x2,y2 alone, and {_show(with_sizes)} as "
-        "x,y,width,height alone.",
-        fix="Write all lines the same way.",
-    )
-
-
-def _show(row: Row) -> str:
-    number, image, numbers, _ = row
-    return f"line {number}: the box {', '.join(f'{n:g}' for n in numbers)} of {image}"
-
-
-def _measure(folder: Path, boxes: Sequence[Row]) -> Mapping[str, tuple[float, float]]:
-    """Width and height of the images that are here and can be read."""
-    sizes: dict[str, tuple[float, float]] = {}
-    for image in {row[1] for row in boxes}:
-        if place := _find_image(folder, image):
-            try:
-                with Image.open(place) as picture:
-                    sizes[image] = picture.size
-            except UNDECODABLE:
-                continue
-    return sizes
+def _list_shapes(regions: list[dict[str, Any]], lost: list[int]) -> Iterator[Labelled]:
+    for number, region in enumerate(regions):
+        points = tuple((float(p["x"]), float(p["y"])) for p in region["points"])
+        kind: Kind = "rectangle" if region["type"] == "RECTANGLE" else "polygon"
+        tags = [tag for tag in region["tags"] if isinstance(tag, str) and tag]
+        if len(tags) != 1:
+            lost.append(number)
+        yield from [(tag, Shape(kind, points)) for tag in tags[:1]]

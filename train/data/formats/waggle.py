@@ -1,21 +1,28 @@
 """Waggle's training containers: grey masks of ids, and `class_names.list`, in three generations.
 
 `image/` and `gt_image/`; `train/images/` and `train/labels/`; `images/` and `labels/`. None has a
-split or void, but for `test/` or `val/` beside the second's `train/`. `config.list`, which may lie
-beside them, is the trainer's. Masks that were saved as JPEG have greys that are no ids any more:
-they are told apart by how bright they are (`train.data.survey.split_greys`).
+split or void, but for `test/`, `val/` or `valid/` beside the second's `train/`. `config.list` may
+lie beside them: it is the trainer's. Masks that were saved as JPEG have greys that are no ids any
+more: they are told apart by how bright they are (`train.data.values.split_greys`).
 """
 
 from pathlib import Path
 
 from train.data.dataset import ClassInfo, ListName
-from train.data.formats import Source, index_by_stem, read_class_names
+from train.data.formats import (
+    IMAGE_SUFFIXES,
+    Source,
+    choose_prefix,
+    index_by_stem,
+    read_class_names,
+)
+from train.data.formats._folders import holds
 from train.data.masks import voc_color
 from train.errors import DataError
 
 NAMES = "class_names.list"
 GENERATIONS = (("image", "gt_image"), ("train/images", "train/labels"), ("images", "labels"))
-PARTS: tuple[ListName, ...] = ("train", "val", "test")
+PARTS: dict[str, ListName] = {"train": "train", "val": "val", "valid": "val", "test": "test"}
 
 
 def recognise(folder: Path) -> bool:
@@ -39,16 +46,20 @@ def read(folder: Path) -> Source:
     images: dict[str, Path] = {}
     masks: dict[str, Path] = {}
     lists: dict[ListName, list[str]] = {}
-    for part in PARTS if pair == GENERATIONS[1] else PARTS[:1]:
-        places = [folder / name.replace("train/", f"{part}/") for name in pair]
-        if places[0].is_dir():
-            images |= index_by_stem(places[0])
-            masks |= index_by_stem(places[1])
-            lists[part] = sorted(index_by_stem(places[0]).keys() & index_by_stem(places[1]).keys())
-    names = read_class_names(path)
+    for part in PARTS if pair == GENERATIONS[1] else ["train"]:
+        shown, drawn = (folder / name.replace("train/", f"{part}/") for name in pair)
+        found, truths = index_by_stem(shown), index_by_stem(drawn)
+        prefix = choose_prefix(part, found, images)
+        images |= {f"{prefix}{key}": each for key, each in found.items()}
+        masks |= {f"{prefix}{key}": each for key, each in truths.items()}
+        if listed := sorted(f"{prefix}{key}" for key in found.keys() & truths.keys()):
+            lists[PARTS[part]] = [*lists.get(PARTS[part], []), *listed]
     return Source(
         layout="waggle",
-        classes=[ClassInfo(name=name, color=voc_color(i + 1)) for i, name in enumerate(names)],
+        classes=[
+            ClassInfo(name=name, color=voc_color(i + 1))
+            for i, name in enumerate(read_class_names(path))
+        ],
         ignore_index=None,
         images=images,
         masks=masks,
@@ -58,6 +69,12 @@ def read(folder: Path) -> Source:
 
 
 def _find_pair(folder: Path) -> tuple[str, str] | None:
+    """Two folders with pictures in them, not in folders further down."""
     return next(
-        (pair for pair in GENERATIONS if all((folder / name).is_dir() for name in pair)), None
+        (
+            pair
+            for pair in GENERATIONS
+            if all(holds(folder / name, IMAGE_SUFFIXES, depth=0) for name in pair)
+        ),
+        None,
     )

@@ -1,0 +1,34 @@
+"""segaway's own: what `segaway separate` writes, with `dataset.json`."""
+
+from pathlib import Path
+
+from train.data.dataset import LISTS, MANIFEST, ListName, load_dataset
+from train.data.formats import Source
+
+
+def recognise(folder: Path) -> bool:
+    """The manifest and the pictures are there."""
+    return (folder / MANIFEST).is_file() and (folder / "images").is_dir()
+
+
+def read(folder: Path) -> Source:
+    """The dataset as it was separated: its classes, its lists and its images."""
+    made = load_dataset(folder)
+    samples = [sample for name in LISTS for sample in made.lists[name]]
+    lists: dict[ListName, list[str]] = {
+        name: [sample.id for sample in made.lists[name]]
+        for name in LISTS
+        if name != "unlabelled" and made.lists[name]
+    }
+    return Source(
+        layout="segaway",
+        classes=made.classes,
+        ignore_index=made.ignore_index,
+        images={sample.id: folder / sample.image for sample in samples},
+        masks={sample.id: folder / sample.mask for sample in samples if sample.mask},
+        lists=lists,
+        class_source=folder / MANIFEST,
+        fixed_classes=made.fixed_classes,
+        task=made.task,
+        runlength_size=made.runlength_size,
+    )
