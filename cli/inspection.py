@@ -1,6 +1,7 @@
 """What `segaway inspect` finds out of a dataset, and how it is shown."""
 
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +25,7 @@ from train.errors import DataError
 
 SIGNS = {"error": "Error", "warning": "Warning", "note": "Note"}
 SEVERITIES = tuple(SIGNS)
+MOST_SHOWN = 20
 
 
 def inspect_dataset(
@@ -113,10 +115,19 @@ def _show(
     source = survey.source
     counts = ", ".join(f"{len(lists.get(name, []))} {name}" for name in LISTS)
     console.say(f"{path.name}: {source.layout} layout, {source.task}, {counts}.")
-    console.say(f"{len(_list_present(survey))} of {len(source.classes)} classes are in the masks.")
+    named = f", named in {source.class_source}" if source.class_source else ""
+    console.say(
+        f"{len(_list_present(survey))} of {len(source.classes)} classes are in the masks{named}."
+    )
     show_classes(source.classes, _share(survey), console)
+    shown = Counter[str]()
     for finding in findings:
-        console.say(f"{SIGNS[finding.severity]}: {finding.message} {finding.fix}".rstrip())
+        shown[finding.kind] += 1
+        if shown[finding.kind] <= MOST_SHOWN:
+            console.say(f"{SIGNS[finding.severity]}: {finding.message} {finding.fix}".rstrip())
+    for kind, count in shown.items():
+        if count > MOST_SHOWN:
+            console.say(f"{count - MOST_SHOWN} more of {kind}: --json lists all.")
 
 
 def _list_present(survey: Survey) -> list[str]:

@@ -168,3 +168,217 @@ def test_a_part_without_masks_is_unlabelled(tmp_path: Path) -> None:
     save(tmp_path / "set/images/u.png", SHORT[0].image)
     made = separate_dataset(tmp_path / "set", tmp_path / "out").dataset
     assert made.counts == {"train": 7, "val": 3, "test": 0, "unlabelled": 2}
+
+
+def test_pictures_beside_the_dataset_are_not_taken(tmp_path: Path) -> None:
+    """Not even those beside an image that an export names outside of its folder."""
+    save(tmp_path / "private.png", SHORT[0].image)
+    save(tmp_path / "elsewhere" / "a.png", SHORT[0].image)
+    save(tmp_path / "elsewhere" / "secret.png", SHORT[0].image)
+    (tmp_path / "set").mkdir()
+    rows = [f"file://{tmp_path}/elsewhere/a.png,sky", "../private.png,sea", "x.png,sea"]
+    (tmp_path / "set/sky-vott.csv").write_text("\n".join(rows))
+    source = read_source(tmp_path / "set")
+    assert [*source.images] == ["a"]
+    (outside,) = [f for f in source.findings if f.kind == "outside"]
+    assert "1 images lie outside of the dataset" in outside.message
+    assert "not to leave this machine" in outside.fix
+
+
+def write_vott(folder: Path, assets: dict[str, dict[str, Any]]) -> Source:
+    for name in assets:
+        save(folder / f"{name}.png", np.zeros((60, 80, 3), np.uint8))
+    content = {"tags": [{"name": "sky", "color": "#0000ff"}], "assets": assets}
+    (folder / "p-export.json").write_text(json.dumps(content))
+    return read_source(folder)
+
+
+def describe_asset(name: str, regions: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
+    return {"asset": {"name": f"{name}.png", **more}, "regions": regions}
+
+
+def make_region(*tags: str) -> dict[str, Any]:
+    points = [{"x": 1, "y": 1}, {"x": 9, "y": 1}, {"x": 9, "y": 9}, {"x": 1, "y": 9}]
+    return {"type": "RECTANGLE", "tags": [*tags], "points": points}
+
+
+def test_what_nobody_has_visited_in_vott_is_unlabelled(tmp_path: Path) -> None:
+    source = write_vott(
+        tmp_path / "set",
+        {
+            "tagged": describe_asset("tagged", [make_region("sky")], state=2),
+            "empty": describe_asset("empty", [], state=2),
+            "visited": describe_asset("visited", [], state=1),
+            "new": describe_asset("new", [], state=0),
+        },
+    )
+    assert source.images.keys() == {"tagged", "empty", "visited", "new"}
+    assert source.masks.keys() == {"tagged", "empty"}
+
+
+def test_a_second_tag_in_vott_is_told(tmp_path: Path) -> None:
+    regions = [make_region("sky", "cloud"), make_region()]
+    source = write_vott(tmp_path / "set", {"a": describe_asset("a", regions)})
+    (finding,) = [f for f in source.findings if f.kind == "undrawn_shape"]
+    assert "2 regions without a tag, or tags beyond" in finding.message
+    assert draw(source, "a", 60, 80).max() == 1
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "file:C:/Users/me/pictures/a%20b.png",
+        "C:\\Users\\me\\a b.png",
+        "https://store.example/skies/a%20b.png?key=secret",
+        "file:/home/me/a%20b.png",
+    ],
+)
+def test_an_image_that_lies_beside_the_export_is_found_by_its_name(
+    tmp_path: Path, path: str
+) -> None:
+    folder = tmp_path / "set"
+    save(folder / "a b.png", np.zeros((60, 80, 3), np.uint8))
+    asset = describe_asset("a b", [make_region("sky")], path=path)
+    (folder / "p-export.json").write_text(json.dumps({"tags": [], "assets": {"1": asset}}))
+    source = read_source(folder)
+    assert source.images == {"a b": folder / "a b.png"}
+    assert not source.urls
+
+
+def write_coco(
+    path: Path, names: list[str], annotations: list[dict[str, Any]], **more: Any
+) -> None:
+    content = {
+        "images": [{"id": n, "file_name": name} for n, name in enumerate(names)],
+        "categories": [{"id": 1, "name": "sky"}],
+        "annotations": annotations,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content | more))
+
+
+BOX = {"id": 1, "image_id": 0, "category_id": 1, "bbox": [10, 5, 20, 10]}
+
+
+@pytest.mark.parametrize("outline", [{}, {"segmentation": []}, {"segmentation": [[1, 1, 9, 9]]}])
+def test_a_box_without_an_outline_is_drawn_and_told(
+    tmp_path: Path, outline: dict[str, Any]
+) -> None:
+    save(tmp_path / "set/images/a.png", np.zeros((60, 80, 3), np.uint8))
+    write_coco(tmp_path / "set/annotations/instances_all.json", ["a.png"], [BOX | outline])
+    source = read_source(tmp_path / "set")
+    expected = np.zeros((60, 80), np.uint8)
+    expected[5:15, 10:30] = 1
+    np.testing.assert_array_equal(draw(source, "a", 60, 80), expected)
+    (finding,) = [f for f in source.findings if f.kind == "boxes"]
+    assert "1 annotations have no outline: their boxes are drawn" in finding.message
+
+
+def test_the_category_that_roboflow_puts_in_front_is_no_class(tmp_path: Path) -> None:
+    save(tmp_path / "set/train/a.png", np.zeros((60, 80, 3), np.uint8))
+    categories = [
+        {"id": 0, "name": "sky", "supercategory": "none"},
+        {"id": 1, "name": "sky", "supercategory": "sky"},
+    ]
+    path = tmp_path / "set/train/_annotations.coco.json"
+    write_coco(path, ["a.png"], [BOX], categories=categories)
+    assert [c.name for c in read_source(tmp_path / "set").classes] == ["background", "sky"]
+
+
+def test_names_that_two_documents_share_are_two_images(tmp_path: Path) -> None:
+    for part in ("train", "valid", "test"):
+        save(tmp_path / "set" / part / "1.png", np.zeros((60, 80, 3), np.uint8))
+        save(tmp_path / "set" / part / "2.png", np.ones((60, 80, 3), np.uint8))
+        path = tmp_path / "set" / part / "_annotations.coco.json"
+        write_coco(path, ["1.png", "2.png"], [] if part == "test" else [BOX])
+    source = read_source(tmp_path / "set")
+    assert len(source.images) == 6
+    assert {name: len(keys) for name, keys in source.lists.items() if keys} == {
+        "train": 2,
+        "val": 2,
+    }
+    assert len(source.masks) == 4
+
+
+def test_labelmes_ignored_shapes_are_void(tmp_path: Path) -> None:
+    scene = SHORT[0]
+    write_labelme(scene, tmp_path / "set", tmp_path / "set")
+    path = tmp_path / "set" / f"{scene.key}.json"
+    content = json.loads(path.read_text())
+    ignored = {"label": "__ignore__", "shape_type": "rectangle", "points": [[0, 0], [5, 4]]}
+    path.write_text(json.dumps({**content, "shapes": [*content["shapes"], ignored]}))
+    source = read_source(tmp_path / "set")
+    assert source.ignore_index == 255
+    assert "__ignore__" not in [info.name for info in source.classes]
+    assert (draw(source, scene.key, *scene.ids.shape)[:4, :5] == 255).all()
+
+
+def test_all_points_of_a_shape_are_drawn(tmp_path: Path) -> None:
+    points = '<points label="sky" points="5,5;20,20;40,40"/>'
+    mask = draw(write_cvat(tmp_path / "set", points), "a", 60, 80)
+    assert mask.sum() == 27
+    assert mask[[5, 20, 40], [5, 20, 40]].all()
+
+
+def test_a_json_of_something_else_is_told_and_left(tmp_path: Path) -> None:
+    write_labelme(SHORT[0], tmp_path / "set", tmp_path / "set")
+    (tmp_path / "set/dataset_info.json").write_text('{"license": "CC"}')
+    source = read_source(tmp_path / "set")
+    assert [*source.masks] == ["s00"]
+    assert "1 files are no JSON of LabelMe and of no image" in source.findings[0].message
+
+
+def test_cvats_projects_have_subsets(tmp_path: Path) -> None:
+    images = "".join(
+        f'<image id="{n}" name="frame.png" subset="{subset}" width="80" height="60">'
+        '<box label="sky" xtl="1" ytl="1" xbr="9" ybr="9"/></image>'
+        for n, subset in enumerate(("Train", "Validation"))
+    )
+    labels = (
+        "<meta><project><labels><label><name>sky</name></label>"
+        "<label><name>knee</name><parent>body</parent></label></labels></project></meta>"
+    )
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set/annotations.xml").write_text(f"<annotations>{labels}{images}</annotations>")
+    for subset in ("Train", "Validation"):
+        save(tmp_path / "set/images" / subset / "frame.png", np.zeros((60, 80, 3), np.uint8))
+    source = read_source(tmp_path / "set")
+    assert source.lists == {"train": ["frame"], "val": ["Validation_frame"]}
+    assert [info.name for info in source.classes] == ["background", "sky"]
+
+
+def test_cvats_document_is_read_in_the_encoding_that_it_declares(tmp_path: Path) -> None:
+    save(tmp_path / "set/images/a.png", np.zeros((60, 80, 3), np.uint8))
+    text = (
+        '<?xml version="1.0" encoding="ISO-8859-1"?><annotations>'
+        '<image id="0" name="a.png"><box label="Bäume" xtl="1" ytl="1" xbr="9" ybr="9"/></image>'
+        "</annotations>"
+    )
+    (tmp_path / "set/annotations.xml").write_bytes(text.encode("latin-1"))
+    assert [info.name for info in read_source(tmp_path / "set").classes][1] == "Bäume"
+
+
+def test_labels_of_clouds_may_have_underscores_and_rows_may_be_blank(tmp_path: Path) -> None:
+    save(tmp_path / "set/train_images/0.jpg", np.zeros((40, 40, 3), np.uint8))
+    rows = "Image_Label,EncodedPixels\n0.jpg_big_fish,1 10\n0.jpg_small_fish,100 10\n\n"
+    (tmp_path / "set/train.csv").write_text(rows)
+    source = read_source(tmp_path / "set")
+    assert [info.name for info in source.classes] == ["big_fish", "small_fish"]
+    assert np.bincount(draw(source, "0", 40, 40).ravel()).tolist() == [1580, 10, 10]
+
+
+def test_another_table_beside_pairs_is_no_matter(tmp_path: Path) -> None:
+    for scene in SHORT:
+        save(tmp_path / "set/train_images" / f"{scene.key}.jpg", scene.image)
+        save(tmp_path / "set/train_masks" / f"{scene.key}.png", scene.ids)
+    (tmp_path / "set/train.csv").write_text("id,label\ns00,2\n")
+    (tmp_path / "set/sales-export.csv").write_text("id,date\ns00,2020\n")
+    assert read_source(tmp_path / "set").layout == "pairs"
+
+
+def test_a_separated_dataset_is_itself(tmp_path: Path) -> None:
+    write_layout("voc", tmp_path / "set")
+    made = separate_dataset(tmp_path / "set", tmp_path / "out").dataset
+    again = separate_dataset(tmp_path / "out", tmp_path / "again").dataset
+    assert (again.class_names, again.counts) == (made.class_names, made.counts)
+    assert again.fingerprint == made.fingerprint

@@ -239,6 +239,124 @@ def cut_coco_run(folder: Path) -> None:
     path.write_text(json.dumps(content))
 
 
+def set_outline(folder: Path, outline: object) -> None:
+    path = find(folder, "instances_train2017.json")
+    content = json.loads(path.read_text())
+    content["annotations"][0]["segmentation"] = outline
+    path.write_text(json.dumps(content))
+
+
+def lose_number(folder: Path) -> None:
+    set_outline(folder, [[1, 1, float("nan"), 1, 20, 20]])
+
+
+def send_outline_far(folder: Path) -> None:
+    set_outline(folder, [[1, 1, 3e7, 1, 20, 20]])
+
+
+def move_outline(folder: Path) -> None:
+    set_outline(folder, [[900, 900, 950, 900, 950, 950]])
+
+
+def shrink_outline(folder: Path) -> None:
+    set_outline(folder, [[0.1, 0.1, 0.5, 0.1, 0.5, 0.5]])
+
+
+def halve_outline(folder: Path) -> None:
+    set_outline(folder, [[1, 1, 20, 20, 30, 30, 7]])
+
+
+def flatten_outline(folder: Path) -> None:
+    set_outline(folder, [1, 1, 20, 20, 30, 30])
+
+
+def shorten_runs(folder: Path) -> None:
+    path = find(folder, "instances_train2017.json")
+    size = json.loads(path.read_text())["images"][0]
+    set_outline(folder, {"counts": [0, 100], "size": [size["height"], size["width"]]})
+
+
+def cut_compressed_runs(folder: Path) -> None:
+    path = find(folder, "instances_train2017.json")
+    size = json.loads(path.read_text())["images"][0]
+    set_outline(folder, {"counts": "04b", "size": [size["height"], size["width"]]})
+
+
+def lose_file_name(folder: Path) -> None:
+    path = find(folder, "instances_train2017.json")
+    content = json.loads(path.read_text())
+    del content["images"][3]["file_name"]
+    path.write_text(json.dumps(content))
+
+
+def nest_deep(folder: Path) -> None:
+    find(folder, "instances_train2017.json").write_text("[" * 200_000)
+
+
+def leave_folder(folder: Path) -> None:
+    """A picture of the laptop is no part of a dataset, whatever a document says."""
+    save(folder.parent / "private.png", np.zeros((4, 4, 3), np.uint8))
+    path = find(folder, "instances_train2017.json")
+    content = json.loads(path.read_text())
+    content["images"][0]["file_name"] = "../../private.png"
+    path.write_text(json.dumps(content))
+
+
+def resize_asset(folder: Path) -> None:
+    path = find(folder, "skies-export.json")
+    content = json.loads(path.read_text())
+    content["assets"][KEY]["asset"]["size"] = {"width": 9, "height": 9}
+    path.write_text(json.dumps(content))
+
+
+def untag_region(folder: Path) -> None:
+    path = find(folder, "skies-export.json")
+    content = json.loads(path.read_text())
+    content["assets"][KEY]["regions"][0]["tags"] = []
+    path.write_text(json.dumps(content))
+
+
+def unname_label(folder: Path) -> None:
+    path = find(folder, f"{KEY}.json")
+    path.write_text(path.read_text().replace('"label": "sky"', '"label": ""'))
+
+
+def swell_circle(folder: Path) -> None:
+    path = find(folder, f"{KEY}.json")
+    content = json.loads(path.read_text())
+    content["shapes"][0] |= {"shape_type": "circle", "points": [[5, 5], [1e9, 5]]}
+    path.write_text(json.dumps(content))
+
+
+def break_circle(folder: Path) -> None:
+    path = find(folder, f"{KEY}.json")
+    content = json.loads(path.read_text())
+    content["shapes"][0] |= {"shape_type": "circle", "points": [[5, 5]]}
+    path.write_text(json.dumps(content))
+
+
+def misstate_size(folder: Path) -> None:
+    path = find(folder, f"{KEY}.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"imageHeight": 7}))
+
+
+def wrap_cvat_run(folder: Path) -> None:
+    path = folder / "annotations.xml"
+    runs = ",".join(["4611686018427387904"] * 4)
+    path.write_text(path.read_text().replace('rle="0, 256"', f'rle="{runs}"'))
+
+
+def crowd_labels(folder: Path) -> None:
+    path = folder / "train.csv"
+    rows = "".join(f"{KEY}.jpg_more{n},1 1\n" for n in range(4))
+    path.write_text(path.read_text() + rows)
+
+
+def open_quote(folder: Path) -> None:
+    path = folder / "train.csv"
+    path.write_text(path.read_text() + f'"{KEY}.jpg_Shrimp,1 1\n')
+
+
 def cut_xml(folder: Path) -> None:
     path = folder / "annotations.xml"
     path.write_bytes(path.read_bytes()[:-40])
@@ -309,6 +427,38 @@ TABLE: list[tuple[str, Damage, str, str, str]] = [
     ("labelme", misname_label, "raised", "error", r"labels\.txt has no heaven"),
     ("coco", unknow_category, "bad_mask", "error", r"The annotation 0 of scene 00 ü\.jpg cannot"),
     ("coco", cut_coco_run, "bad_mask", "error", r"The annotation 1 of scene 00 ü\.jpg cannot"),
+    ("coco", lose_number, "bad_mask", "error", r"annotation 0 of .* no pair of numbers"),
+    ("coco", send_outline_far, "bad_mask", "error", r"a part reaches far outside of the image"),
+    ("coco", move_outline, "bad_mask", "error", r"a part lies outside of the image"),
+    ("coco", shrink_outline, "bad_mask", "error", r"points are fractions of the image"),
+    ("coco", halve_outline, "bad_mask", "error", r"a part has 7 numbers, which are no points"),
+    ("coco", flatten_outline, "bad_mask", "error", r"a part of it is no list of numbers: 1"),
+    ("coco", shorten_runs, "bad_mask", "error", r"its runs have 100 of \d+ pixels"),
+    ("coco", cut_compressed_runs, "bad_mask", "error", r"its runs (have|end)"),
+    (
+        "coco",
+        lose_file_name,
+        "raised",
+        "error",
+        r"train2017\.json is no COCO .*images\.3\.file_name",
+    ),
+    ("coco", nest_deep, "raised", "error", r"train2017\.json is no COCO document"),
+    ("coco", leave_folder, "mask_without_image", "warning", r"1 images .*: \.\./\.\./private"),
+    (
+        "vott",
+        resize_asset,
+        "bad_mask",
+        "error",
+        r"export\.json: scene 00 ü: it is of an image of 9",
+    ),
+    ("vott", untag_region, "undrawn_shape", "warning", r"skies-export\.json has 1 regions without"),
+    ("labelme", unname_label, "raised", "error", r"00 ü\.json: A shape has the label ''"),
+    ("labelme", swell_circle, "bad_mask", "error", r"00 ü\.json: A ellipse .* reaches far outside"),
+    ("labelme", break_circle, "bad_mask", "error", r"00 ü\.json: a shape of .* cannot be read"),
+    ("labelme", misstate_size, "bad_mask", "error", r"00 ü\.json: it is of an image of \d+ x 7"),
+    ("cvat", wrap_cvat_run, "bad_mask", "error", r"annotations\.xml: .*The runs of a mask are"),
+    ("clouds", crowd_labels, "raised", "error", r"train\.csv has 8 labels; .* room for 1 to 7"),
+    ("clouds", open_quote, "raised", "error", r"train\.csv: line \d+ cannot be read"),
     ("cvat", cut_xml, "raised", "error", r"annotations\.xml is no whole XML document"),
     ("cvat", cut_cvat_run, "bad_mask", "error", r"annotations\.xml: .*The runs of a mask are 12"),
     ("segnet", mislead_list, "raised", "error", r"train\.txt: line 1 names .*, which is not there"),

@@ -1,5 +1,6 @@
 """Every layout: what a set in it says is what is read back, and nothing else fits it."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -69,3 +70,16 @@ def test_recognition_looks_at_names_alone(written: tuple[str, Written], tmp_path
         if path.suffix.lower() in (".png", ".jpg"):
             path.write_bytes(b"")
     assert load_layout(name).recognise(wanted.folder)
+
+
+KINDS = re.compile(r'(?:Finding|_note|_describe)\(\s*"([a-z_]+)"')
+
+
+def test_the_page_on_datasets_has_each_layout_and_each_finding() -> None:
+    root = Path(__file__).parents[2]
+    page = (root / "docs/datasets.md").read_text()
+    code = [*(root / "train").rglob("*.py"), *(root / "cli").rglob("*.py")]
+    kinds = {kind for path in code for kind in KINDS.findall(path.read_text())}
+    assert len(kinds) > 30
+    missing = [name for name in (*kinds, *list_layouts()) if f"`{name}`" not in page]
+    assert not missing

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from train.data.dataset import ClassInfo, FileInfo
+from train.data.dataset import ClassInfo, FileInfo, ListName
 from train.data.formats import Source
 from train.data.split import SPLIT, SplitSettings, choose_lists, split_groups
 from train.data.survey import Checked, Survey
@@ -113,3 +114,66 @@ def test_settings_that_no_split_can_follow_are_refused(split: SplitSettings, mes
 def test_one_image_is_too_few() -> None:
     with pytest.raises(DataError, match="train list is empty"):
         choose_lists(make_survey({"a": [0]}), SplitSettings())
+
+
+def publish(survey: Survey, lists: dict[ListName, list[str]]) -> Survey:
+    return replace(survey, source=replace(survey.source, lists=lists))
+
+
+TEN = {f"i{n}": [0, n % CLASSES] for n in range(10)}
+KEYS = sorted(TEN)
+
+
+def test_a_test_list_without_val_stays_the_test_list() -> None:
+    survey = publish(make_survey(TEN), {"train": KEYS[:6], "test": KEYS[6:]})
+    lists, findings = choose_lists(survey, SplitSettings(val=0.2, test=0.1))
+    assert lists["test"] == KEYS[6:]
+    assert sorted([*lists["train"], *lists["val"]]) == KEYS[:6]
+    assert len(lists["val"]) == 1
+    assert any("No val list was published: 1 images" in f.message for f in findings)
+
+
+def test_train_is_what_val_and_test_leave() -> None:
+    survey = publish(make_survey(TEN), {"val": KEYS[:2], "test": KEYS[2:4]})
+    lists, _ = choose_lists(survey, SplitSettings())
+    assert (lists["train"], lists["val"], lists["test"]) == (KEYS[4:], KEYS[:2], KEYS[2:4])
+
+
+def test_a_val_list_of_all_images_is_no_split() -> None:
+    lists, findings = choose_lists(publish(make_survey(TEN), {"val": KEYS}), SplitSettings())
+    assert (len(lists["train"]), len(lists["val"])) == (8, 2)
+    assert any("they are made anew" in f.message for f in findings)
+
+
+def test_large_groups_leave_one_for_val() -> None:
+    presence = {f"{v}_{n:02}": [0] for v in "abc" for n in range(30)}
+    lists, _ = choose_lists(make_survey(presence), SplitSettings(group_by="^."))
+    assert {len(lists["train"]), len(lists["val"])} == {60, 30}
+
+
+def test_an_expression_that_matches_nothing_is_told() -> None:
+    _, findings = choose_lists(make_survey(TEN), SplitSettings(group_by="video"))
+    (finding,) = findings
+    assert "matches nothing in 10 names: i0, i1, i2 and 7 more" in finding.message
+    assert "one by one" in finding.fix
+
+
+def test_groups_are_not_made_of_published_lists_and_that_is_told() -> None:
+    survey = publish(make_survey(TEN), {"train": KEYS[:8], "val": KEYS[8:]})
+    lists, findings = choose_lists(survey, SplitSettings(group_by="i"))
+    assert lists["val"] == KEYS[8:]
+    assert "Lists were published" in findings[0].message
+
+
+def test_what_stays_together_is_told_where_a_list_is_empty() -> None:
+    survey = make_survey(TEN, dict.fromkeys(TEN, "the same"))
+    with pytest.raises(DataError, match="10 labelled images, 1 when those that stay together"):
+        choose_lists(survey, SplitSettings())
+
+
+def test_names_of_both_sides_are_told_where_none_match() -> None:
+    survey = make_survey(TEN)
+    checked = {key: replace(each, truth=None) for key, each in survey.checked.items()}
+    source = replace(survey.source, masks={"other": Path("other.png")})
+    with pytest.raises(DataError, match="images are called as i0, masks as other"):
+        choose_lists(Survey(source, checked), SplitSettings())

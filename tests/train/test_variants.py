@@ -1,5 +1,6 @@
 """Layouts as people really have them: the parts of one layout that its own set does not show."""
 
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from tests.train.layouts import COLORS, NAMES, Scene, cut, make_scenes, save, write_layout
 from train.data.dataset import Dataset, ListName
 from train.data.formats import read_source
-from train.data.masks import VOID, Mask, write_mask
+from train.data.masks import VOID, Mask, voc_color, write_mask
 from train.data.samples import read_truth
 from train.data.separate import Separation, separate_dataset
 from train.errors import DataError
@@ -184,3 +185,178 @@ def test_roboflows_folders_are_lists(tmp_path: Path) -> None:
 def test_a_layout_can_be_chosen_where_it_would_not_be(tmp_path: Path) -> None:
     write_layout("waggle", tmp_path / "set")
     assert read_source(tmp_path / "set", "pairs").layout == "pairs"
+
+
+def write_pairs(root: Path, image: str, mask: str) -> None:
+    for part, scenes in zip(("train", "val"), cut(SHORT), strict=True):
+        for number, scene in enumerate(scenes):
+            names = {"part": part, "key": scene.key, "n": number}
+            save(root / image.format(**names), scene.image)
+            save(root / mask.format(**names), scene.ids)
+
+
+@pytest.mark.parametrize(
+    ("image", "mask"),
+    [
+        ("img_dir/{part}/{key}.jpg", "ann_dir/{part}/{key}.png"),
+        ("{part}_images/{key}.jpg", "{part}_masks/{key}.png"),
+        ("{part}/{key}.jpg", "{part}_masks/{key}_mask.png"),
+        ("{part}/{key}_sat.jpg", "{part}/{key}_mask.png"),
+        ("{part}/{key}.v1.rf.ab12.jpg", "{part}/{key}.v1.rf.ab12_mask.png"),
+        ("images/{part}/city/{key}.jpg", "labels/{part}/city/{key}.png"),
+        ("images_png/{key}.png", "masks_png/{key}.png"),
+        ("a/b/c/d/images/{key}.png", "a/b/c/d/masks/{key}.png"),
+        ("{key}.jpg", "{key}.png"),
+        ("images/{key}.jpg", "annotations/trimaps/{key}.png"),
+        ("images/{key}.jpg", "masks/{key}.jpg.png"),
+        ("images/{key}_training.jpg", "1st_manual/{key}_manual1.png"),
+        ("images/{part}/{n}.jpg", "masks/{part}/{n}.png"),
+        ("{part}/img/{key}.pgm", "{part}/masks_machine/{key}.png"),
+    ],
+)
+def test_pairs_have_the_names_that_people_give_them(tmp_path: Path, image: str, mask: str) -> None:
+    write_pairs(tmp_path / "set", image, mask)
+    done = separate(tmp_path)
+    assert done.dataset.layout == "pairs"
+    assert done.dataset.counts["unlabelled"] == 0
+    found = read_ids(tmp_path, done.dataset)
+    assert len(found) == len(SHORT)
+    assert sorted(f.tobytes() for f in found.values()) == sorted(s.ids.tobytes() for s in SHORT)
+    if "{part}" in image:
+        assert (done.dataset.counts["train"], done.dataset.counts["val"]) == (7, 3)
+
+
+def test_roboflows_table_of_ids_names_the_classes(tmp_path: Path) -> None:
+    write_pairs(tmp_path / "set", "{part}/{key}.jpg", "{part}/{key}_mask.png")
+    rows = "\n".join(f"{i}, {name}" for i, name in enumerate(NAMES))
+    (tmp_path / "set/train/_classes.csv").write_text(f"Pixel Value, Class\n{rows}\n")
+    assert separate(tmp_path).dataset.class_names == [*NAMES]
+
+
+def test_a_table_of_ids_with_a_gap_is_refused(tmp_path: Path) -> None:
+    write_pairs(tmp_path / "set", "images/{key}.jpg", "masks/{key}.png")
+    (tmp_path / "set/_classes.csv").write_text("Pixel Value, Class\n0, sky\n5, sea\n")
+    with pytest.raises(DataError, match=r"_classes\.csv names the ids \[0, 5\]"):
+        separate(tmp_path)
+
+
+def test_folders_with_the_same_names_keep_their_own_masks(tmp_path: Path) -> None:
+    for number, scene in enumerate(SHORT[:9]):
+        name = f"{'abc'[number % 3]}/{number // 3}.png"
+        save(tmp_path / "set/images" / name, scene.image)
+        if number:
+            save(tmp_path / "set/masks" / name, scene.ids)
+    made = separate(tmp_path).dataset
+    found = read_ids(tmp_path, made)
+    for number, scene in enumerate(SHORT[1:9], start=1):
+        key = f"{'abc'[number % 3]}_{number // 3}"
+        np.testing.assert_array_equal(found[key], scene.ids)
+    assert [s.id for s in made.lists["unlabelled"]] == ["a_0"]
+
+
+@pytest.mark.parametrize("layout", ["waggle", "jetcar", "segnet"])
+def test_names_that_train_and_val_share_are_two_images(tmp_path: Path, layout: str) -> None:
+    root = tmp_path / "set"
+    names = {
+        "waggle": ("{part}/images/{n}.png", "{part}/labels/{n}.png"),
+        "jetcar": ("Img/{Part}/Img_{n}.png", "Mask/{Part}/Mask_{n}.png"),
+        "segnet": ("{part}/{n}.png", "{part}annot/{n}.png"),
+    }[layout]
+    for part, scenes in zip(("train", "val"), cut(SHORT), strict=True):
+        for number, scene in enumerate(scenes):
+            for name, pixels in zip(names, (scene.image, scene.ids), strict=True):
+                save(root / name.format(part=part, Part=part.title(), n=number), pixels)
+        if layout == "segnet":
+            lines = [f"{part}/{n}.png {part}annot/{n}.png" for n in range(len(scenes))]
+            (root / f"{part}.txt").write_text("\n".join(lines))
+    (root / "class_names.list").write_text("\n".join(NAMES))
+    done = separate(tmp_path)
+    assert done.dataset.layout == layout
+    assert (done.dataset.counts["train"], done.dataset.counts["val"]) == (7, 3)
+    found = read_ids(tmp_path, done.dataset)
+    assert sorted(f.tobytes() for f in found.values()) == sorted(s.ids.tobytes() for s in SHORT)
+
+
+def test_lists_of_names_beside_pairs_are_lists(tmp_path: Path) -> None:
+    write_pairs(tmp_path / "set", "images/{key}.jpg", "masks/{key}.png")
+    for part, scenes in zip(("train", "val"), cut(SHORT), strict=True):
+        lines = "\n".join(f"images/{scene.key}.jpg" for scene in scenes)
+        (tmp_path / "set" / f"{part}.txt").write_text(lines)
+    made = separate(tmp_path).dataset
+    assert [s.id for s in made.lists["val"]] == [s.key for s in cut(SHORT)[1]]
+
+
+def test_folders_of_pictures_that_are_not_read_are_told(tmp_path: Path) -> None:
+    """DRIVE has the field of view beside the truth."""
+    write_pairs(tmp_path / "set", "images/{key}.jpg", "1st_manual/{key}.png")
+    write_pairs(tmp_path / "set", "images/{key}.jpg", "mask/{key}.png")
+    done = separate(tmp_path)
+    assert any("mask holds pictures that are not read" in note for note in done.notes)
+
+
+def test_yolos_texts_are_no_masks(tmp_path: Path) -> None:
+    write_pairs(tmp_path / "set", "images/{key}.jpg", "segmentations/{key}.png")
+    (tmp_path / "set/labels").mkdir()
+    (tmp_path / "set/labels/s00.txt").write_text("0 0.5 0.5 1 1")
+    assert len(read_ids(tmp_path, separate(tmp_path).dataset)) == len(SHORT)
+
+
+def test_names_of_macos_are_those_of_other_systems(tmp_path: Path) -> None:
+    for n, scene in enumerate(SHORT):
+        save(tmp_path / "set/images" / unicodedata.normalize("NFD", f"ü{n}.jpg"), scene.image)
+        save(tmp_path / "set/masks" / unicodedata.normalize("NFC", f"ü{n}.png"), scene.ids)
+    assert len(read_ids(tmp_path, separate(tmp_path).dataset)) == len(SHORT)
+
+
+def test_labelme2vocs_names_are_the_classes(tmp_path: Path) -> None:
+    root = tmp_path / "set"
+    write_voc(root)
+    for scene in SHORT:
+        write_mask(root / "SegmentationClass" / f"{scene.key}.png", scene.ids, COLORS)
+    (root / "class_names.txt").write_text("_background_\nsky\ncloud\nground\n")
+    assert separate(tmp_path).dataset.class_names == ["_background_", "sky", "cloud", "ground"]
+
+
+def test_vocs_masks_may_be_in_its_colours(tmp_path: Path) -> None:
+    root = tmp_path / "set"
+    write_voc(root)
+    for scene in SHORT:
+        colors = np.array([voc_color(i) for i in range(4)], np.uint8)
+        save(root / "SegmentationClass" / f"{scene.key}.png", colors[scene.ids])
+    found = read_ids(tmp_path, separate(tmp_path).dataset)
+    np.testing.assert_array_equal(found["s00"], SHORT[0].ids)
+
+
+def test_cvats_camvid_has_a_list_called_default_and_a_table_of_colours(tmp_path: Path) -> None:
+    root = tmp_path / "set"
+    for scene in SHORT:
+        save(root / "default" / f"{scene.key}.jpg", scene.image)
+        colors = np.array(COLORS, np.uint8)[scene.ids]
+        save(root / "defaultannot" / f"{scene.key}.png", colors)
+    lines = [f"/default/{s.key}.jpg /defaultannot/{s.key}.png" for s in SHORT]
+    (root / "default.txt").write_text("\n".join(lines))
+    rows = [f"{c[0]} {c[1]} {c[2]} {n}" for n, c in zip(NAMES, COLORS, strict=True)]
+    (root / "label_colors.txt").write_text("\n".join(rows))
+    made = separate(tmp_path).dataset
+    assert (made.layout, made.class_names) == ("segnet", [*NAMES])
+    np.testing.assert_array_equal(read_ids(tmp_path, made)["s00"], SHORT[0].ids)
+
+
+def test_cityscapes_two_archives_may_have_a_folder_each(tmp_path: Path) -> None:
+    write_layout("cityscapes", tmp_path / "one")
+    for part in ("leftImg8bit", "gtFine"):
+        place = tmp_path / "set" / f"{part}_trainvaltest" / part
+        place.parent.mkdir(parents=True)
+        (tmp_path / "one" / part).rename(place)
+    assert separate(tmp_path).dataset.layout == "cityscapes"
+
+
+def test_what_there_is_is_told_where_no_layout_fits(tmp_path: Path) -> None:
+    (tmp_path / "set/stuff").mkdir(parents=True)
+    for name in ("images.zip", "masks.zip", "read.me"):
+        (tmp_path / "set" / name).write_text("")
+    with pytest.raises(
+        DataError, match=r"folders stuff and the files: 2 x \.zip, 1 x \.me\. Unpack"
+    ) as caught:
+        separate(tmp_path)
+    assert "call the folders images and masks" in caught.value.fix

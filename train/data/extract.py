@@ -21,7 +21,7 @@ MARGIN_BYTES = 64 * 2**20
 # More than this many times its own size, beyond a first GiB, is a bomb and no dataset.
 LARGEST_RATIO, FREE_BYTES = 250, 2**30
 MOST_FILES = 20_000_000
-DRIVE = re.compile(r"[A-Za-z]:")
+DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 
 
 @dataclass(frozen=True)

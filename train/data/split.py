@@ -225,6 +225,10 @@ def _take_published(
     held_out = {*lists["val"], *lists["test"]}
     if not lists["train"]:
         lists["train"] = [key for key in labelled if key not in held_out]
+        if not lists["train"]:
+            message = "The lists leave no image to train on: they are made anew."
+            again = [*findings, Finding("no_train", "warning", message)]
+            return split_groups(survey, labelled, split), again
     elif left_out := sorted(known - held_out - {*lists["train"]}):
         message = f"{len(left_out)} labelled images are in no list and are left out: "
         findings.append(Finding("unlisted", "note", f"{message}{name_some(left_out)}."))

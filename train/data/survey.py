@@ -264,7 +264,7 @@ def _judge_classes(survey: Survey) -> list[Finding]:
     pixels, classes = survey.pixels, survey.source.classes
     total = int(pixels[: len(classes)].sum())
     if not total:
-        if not pixels[VOID]:
+        if not classes or not pixels[VOID]:
             return []
         message = "All pixels of all masks are void: there is nothing to learn."
         return [Finding("no_pixels", "error", message, "Check what the masks' values stand for.")]

@@ -26,6 +26,7 @@ TABLE = "Write a table of them beside the folders, class_dict.csv: NAME,RED,GREE
 AS_COLORS = {"pairs": TABLE, "segnet": TABLE}
 AS_IDS = "Save the masks as 8-bit PNG whose values are class ids."
 BLACK, WHITE = (0, 0, 0), (255, 255, 255)
+DEEP_WHITE = 2**16 - 1
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,8 @@ def _convert(
         ].astype(np.uint8)
     if pixels.ndim == 2:
         values = pixels.astype(np.int64)
+        if {*np.unique(values)} == {0, DEEP_WHITE}:
+            values = np.minimum(values, VOID)
         if values.min() < 0 or values.max() > VOID or mode == "F":
             raise DataError(
                 f"{path}: the mask has values from {values.min()} to {values.max()} ({mode}); ids "

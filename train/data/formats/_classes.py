@@ -24,13 +24,15 @@ class Classes:
     have_colors: bool = False
 
 
-def read_classes(folder: Path) -> Classes:
-    """The classes that a file in `folder`, or in the one above, names; none where none is there.
+def read_classes(folder: Path, *below: Path) -> Classes:
+    """The classes that a file in `folder` names, or in one of those below, or in the one above.
+
+    None where none is there.
 
     Raises:
         DataError: it cannot be read.
     """
-    for place in (folder, folder.parent):
+    for place in (folder, *below, folder.parent):
         there = {name.lower(): place / name for name in list_names(place)}
         if IDS in there:
             return Classes(name_all(_read_ids(there[IDS])), there[IDS])

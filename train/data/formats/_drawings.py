@@ -132,16 +132,21 @@ def tell_absent(names: Sequence[str], document: str, fix: str) -> list[Finding]:
     """That images which a document names are not there, where some are not."""
     if not names:
         return []
-    message = f"{len(names)} images of {document} are not there and are left out: "
-    message += f"{name_some(names)}."
-    return [Finding("mask_without_image", "warning", message, fix, tuple(names))]
+    shown = [name.encode(errors="replace").decode() or "(no name)" for name in names]
+    message = f"{len(shown)} images of {document} are not there and are left out: "
+    message += f"{name_some(shown)}."
+    return [Finding("mask_without_image", "warning", message, fix, tuple(shown))]
 
 
-def find_unlisted(images: Mapping[str, Path]) -> dict[str, Path]:
-    """The pictures that lie beside the `images` of a document and are none of them, by new keys."""
+def find_unlisted(root: Path, images: Mapping[str, Path]) -> dict[str, Path]:
+    """The pictures that lie beside the `images` of a document and are none of them, by new keys.
+
+    Only those below `root`: what lies elsewhere is not to leave this machine unasked.
+    """
     known = {os.path.abspath(path) for path in images.values()}
+    places = {path.parent for path in images.values() if path.is_relative_to(root)}
     found: dict[str, Path] = {}
-    for folder in sorted({path.parent for path in images.values()}):
+    for folder in sorted(places):
         for name in list_names(folder):
             stem, ending = os.path.splitext(name)
             if ending.lower() in IMAGE_SUFFIXES and os.path.abspath(folder / name) not in known:

@@ -118,7 +118,7 @@ def read(folder: Path) -> Source:
         layout="coco",
         classes=classes,
         ignore_index=None,
-        images=images | find_unlisted(images),
+        images=images | find_unlisted(folder, images),
         masks=masks,
         lists=lists,
         class_source=next(iter(documents)),
@@ -161,6 +161,10 @@ def _name_part(path: Path) -> ListName | None:
 
 
 def _name_key(name: str) -> str:
+    """The name as a key; of a path from the root, or from above, its last part alone."""
+    parts = name.replace("\\", "/").split("/")
+    if not parts[0] or ".." in parts or ":" in parts[0]:
+        name = parts[-1]
     return PurePosixPath(name.replace("\\", "/")).with_suffix("").as_posix().replace("/", "_")
 
 
@@ -230,12 +234,20 @@ def _find_images(
 
 
 def _tell_boxes(documents: Mapping[Path, Document]) -> list[Finding]:
-    boxes = [a for d in documents.values() for a in d.annotations if not a.segmentation]
+    boxes = [a for d in documents.values() for a in d.annotations if not _has_outline(a)]
     if not boxes:
         return []
     message = f"{len(boxes)} annotations have no outline: their boxes are drawn."
     fix = "Export outlines, if there are any: a box has pixels that are not the thing's."
     return [Finding("boxes", "warning", message, fix, tuple(map(str, documents)))]
+
+
+def _has_outline(annotation: Annotation) -> bool:
+    """Whether it has runs, or a part with an area: COCO itself has some of two points."""
+    given = annotation.segmentation
+    if not isinstance(given, list):
+        return bool(given)
+    return any(not isinstance(part, list) or len(part) > 5 for part in given)
 
 
 class _Drawing:
@@ -257,7 +269,7 @@ class _Drawing:
         from pycocotools import mask as coco
 
         name, said = self._info.file_name, (self._info.height, self._info.width)
-        if None not in said and said != (height, width):
+        if all(said) and said != (height, width):
             raise DataError(
                 f"{self._path}: {name} is {width} x {height}; its annotations are of {said[1]} x "
                 f"{said[0]}.",
@@ -291,13 +303,14 @@ def _find_runs(annotation: Annotation, height: int, width: int) -> Any:
     from pycocotools import mask as coco
 
     given = annotation.segmentation
-    if not given:
+    if not _has_outline(annotation):
         if annotation.bbox is None or len(annotation.bbox) != 4:
             raise ValueError("it has neither an outline nor a box")
         x, y, w, h = annotation.bbox
         given = [[x, y, x + w, y, x + w, y + h, x, y + h]]
     if isinstance(given, list):
-        parts: Any = [_check_part(part, height, width) for part in given]
+        with_area = [part for part in given if not isinstance(part, list) or len(part) > 5]
+        parts: Any = [_check_part(part, height, width) for part in with_area]
         return coco.merge(coco.frPyObjects(parts, height, width))
     if not isinstance(given, dict) or not {"counts", "size"} <= given.keys():
         raise ValueError("its segmentation is neither a list of points nor runs")
@@ -317,8 +330,10 @@ def _check_part(part: Any, height: int, width: int) -> list[float]:
     if not isinstance(part, list) or not all(isinstance(v, int | float) for v in part):
         raise ValueError(f"a part of it is no list of numbers: {str(part)[:40]}")
     values = np.asarray(part, np.float64)
-    if len(values) < 6 or len(values) % 2:
-        raise ValueError(f"a part has {len(values)} numbers: three points or more take 6, 8 ...")
+    if len(values) % 2:
+        raise ValueError(f"a part has {len(values)} numbers, which are no points")
+    if not np.isfinite(values).all():
+        raise ValueError("a part has a point that is no pair of numbers")
     if not (np.abs(values) <= FARTHEST * max(height, width)).all():
         raise ValueError("a part reaches far outside of the image")
     xs, ys = values[::2], values[1::2]

@@ -82,7 +82,7 @@ def read(folder: Path) -> Source:
         layout="cvat",
         classes=classes,
         ignore_index=None,
-        images=images | find_unlisted(images),
+        images=images | find_unlisted(folder, images),
         masks=masks,
         lists={name: sorted(keys) for name, keys in lists.items()},
         class_source=path,

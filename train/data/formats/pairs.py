@@ -88,7 +88,7 @@ def read(folder: Path) -> Source:
         if each.part:
             listed = [prefix + keys[name] for name in each.images if name in each.masks]
             lists[each.part] = [*lists.get(each.part, []), *sorted(listed)]
-    found = read_classes(folder)
+    found = read_classes(folder, *(place for each in parts for place in each.folders))
     return Source(
         layout="pairs",
         classes=found.classes,
@@ -216,7 +216,7 @@ def _find_beside(files: Files) -> Files:
     }
     if found:
         return found
-    stems = {os.path.splitext(key) for key in files if os.path.splitext(key)[1]}
+    stems = {os.path.splitext(key) for key in files}
     return {
         stem: files[stem + ending]
         for stem, ending in stems
@@ -227,7 +227,8 @@ def _find_beside(files: Files) -> Files:
 
 def _name_image(key: str, masks: Iterable[str]) -> str:
     """An image's name without what says that it is one, where its mask is called so."""
-    bare = IMAGE_ENDINGS.sub("", os.path.splitext(key)[0] if "." in key[-5:] else key)
+    stem, ending = os.path.splitext(key)
+    bare = IMAGE_ENDINGS.sub("", stem if ending.lower() in IMAGE_SUFFIXES else key)
     return bare if not masks or bare in masks else key
 
 

@@ -11,7 +11,14 @@ from pathlib import Path, PurePosixPath
 
 from train.data.dataset import ClassInfo, Color, ListName
 from train.data.findings import Finding
-from train.data.formats import Source, index_by_stem, read_class_names, read_lines
+from train.data.formats import (
+    IMAGE_SUFFIXES,
+    Source,
+    index_by_stem,
+    normalise,
+    read_class_names,
+    read_lines,
+)
 from train.data.formats._classes import name_all
 from train.data.masks import VOID
 from train.errors import DataError
@@ -94,9 +101,12 @@ def _read_lists(folder: Path) -> tuple[dict[ListName, list[str]], list[Finding]]
 
 def _read_ids(path: Path) -> list[str]:
     """A line is an id, or the paths of image and mask."""
+    firsts = [re.split(r"(?<=\.\w{3})\s+", line)[0] for line in read_lines(path)]
     return [
-        PurePosixPath(re.split(r"(?<=\.\w{3})\s+", line)[0]).stem if "/" in line else line
-        for line in read_lines(path)
+        PurePosixPath(normalise(first)).stem
+        if "/" in first or first.lower().endswith(IMAGE_SUFFIXES)
+        else normalise(first)
+        for first in firsts
     ]
 
 

@@ -94,7 +94,7 @@ def read(folder: Path) -> Source:
         layout="vott",
         classes=classes,
         ignore_index=None,
-        images=images | find_unlisted(images),
+        images=images | find_unlisted(folder, images),
         masks=masks,
         class_source=path,
         urls=urls,
@@ -128,7 +128,9 @@ def _find_image(folder: Path, image: str) -> Path | None:
         path = unquote(image.partition("?")[0])
     path = path.removeprefix("file:").replace("\\", "/")
     name = path.rstrip("/").rpartition("/")[2]
-    places = [folder / name, folder / "images" / name, folder.parent / name]
+    places = [folder / name, folder / "images" / name]
+    if folder.name in EXPORTS:
+        places.append(folder.parent / name)
     if "://" not in path:
         inside = Path(os.path.normpath(folder / path.lstrip("/")))
         places = [inside, *places] if inside.is_relative_to(folder) else places
@@ -153,7 +155,7 @@ def _name_parent(image: str) -> str:
 
 def _tell_outside(folder: Path, images: dict[str, Path]) -> list[Finding]:
     """Pictures from elsewhere on this machine: they would go to the node, too."""
-    near = folder.parent
+    near = folder.parent if folder.name in EXPORTS else folder
     outside = [str(path) for path in images.values() if not path.is_relative_to(near)]
     if not outside:
         return []
