@@ -6,9 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pycocotools import mask as coco
 
 from tests.train.layouts import NAMES, Scene, cut, make_scenes, save, write_layout
 from train.data.formats import Drawn, Source, read_source
+from train.data.formats.coco import Annotation, find_runs
 from train.data.masks import Mask
 from train.data.separate import separate_dataset
 from train.errors import DataError
@@ -272,6 +276,25 @@ def test_a_box_without_an_outline_is_drawn_and_told(
     np.testing.assert_array_equal(draw(source, "a", 60, 80), expected)
     (finding,) = [f for f in source.findings if f.kind == "boxes"]
     assert "1 annotations have no outline: their boxes are drawn" in finding.message
+
+
+POINTS = st.lists(st.floats(-20, 100).map(lambda v: round(v, 2)), min_size=8, max_size=8)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(POINTS, min_size=1, max_size=3))
+def test_polygons_are_drawn_as_pycocotools_draws_them(parts: list[list[float]]) -> None:
+    height, width = 60, 80
+    try:
+        found = find_runs(Annotation(image_id="1", category_id="1", segmentation=parts), 60, 80)
+    except ValueError:
+        return  # outside of the image
+    mask = np.zeros((height, width), np.uint8)
+    bits = coco.decode(found.runs)
+    mask[found.top : found.top + bits.shape[0], found.left : found.left + bits.shape[1]] = bits
+    given_parts: Any = parts
+    expected = coco.decode(coco.merge(coco.frPyObjects(given_parts, height, width)))
+    np.testing.assert_array_equal(mask, expected)
 
 
 def test_the_category_that_roboflow_puts_in_front_is_no_class(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ Source: cocodataset.org, "Data format"; polygons and runs are rasterised by its 
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -250,6 +251,15 @@ def _has_outline(annotation: Annotation) -> bool:
     return any(not isinstance(part, list) or len(part) > 5 for part in given)
 
 
+@dataclass(frozen=True)
+class Instance:
+    """Compressed runs, of the part of an image that begins at that row and column."""
+
+    runs: Any
+    top: int = 0
+    left: int = 0
+
+
 class _Drawing:
     """Draws the mask of an image from its annotations."""
 
@@ -277,15 +287,17 @@ class _Drawing:
             )
         drawn = [self._rasterise(each, height, width) for each in self._annotations]
         mask = np.zeros((height, width), np.uint8)
-        for runs, class_id in sorted(drawn, key=lambda item: -int(coco.area(item[0]))):
-            mask[np.asarray(coco.decode(runs), np.bool_)] = class_id
+        for instance, class_id in sorted(drawn, key=lambda item: -int(coco.area(item[0].runs))):
+            bits = np.asarray(coco.decode(instance.runs), np.bool_)
+            top, left = instance.top, instance.left
+            mask[top : top + bits.shape[0], left : left + bits.shape[1]][bits] = class_id
         return mask
 
-    def _rasterise(self, annotation: Annotation, height: int, width: int) -> tuple[Any, int]:
+    def _rasterise(self, annotation: Annotation, height: int, width: int) -> tuple[Instance, int]:
         try:
             if annotation.category_id not in self._ids:
                 raise ValueError(f"there is no category {annotation.category_id}")
-            return _find_runs(annotation, height, width), self._ids[annotation.category_id]
+            return find_runs(annotation, height, width), self._ids[annotation.category_id]
         except (ValueError, TypeError, KeyError, OverflowError) as error:
             raise DataError(
                 f"{self._path}: The annotation {annotation.id} of {self._info.file_name} cannot be "
@@ -294,7 +306,7 @@ class _Drawing:
             ) from error
 
 
-def _find_runs(annotation: Annotation, height: int, width: int) -> Any:
+def find_runs(annotation: Annotation, height: int, width: int) -> Instance:
     """An annotation as compressed runs, which take far less room than a mask.
 
     Raises:
@@ -310,8 +322,9 @@ def _find_runs(annotation: Annotation, height: int, width: int) -> Any:
         given = [[x, y, x + w, y, x + w, y + h, x, y + h]]
     if isinstance(given, list):
         with_area = [part for part in given if not isinstance(part, list) or len(part) > 5]
-        parts: Any = [_check_part(part, height, width) for part in with_area]
-        return coco.merge(coco.frPyObjects(parts, height, width))
+        return _rasterise_parts(
+            [_check_part(part, height, width) for part in with_area], height, width
+        )
     if not isinstance(given, dict) or not {"counts", "size"} <= given.keys():
         raise ValueError("its segmentation is neither a list of points nor runs")
     if list(given["size"]) != [height, width]:
@@ -322,7 +335,28 @@ def _find_runs(annotation: Annotation, height: int, width: int) -> Any:
     if min(plain, default=-1) < 0 or sum(plain) != height * width:
         raise ValueError(f"its runs have {sum(plain)} of {height * width} pixels")
     runs: Any = {"counts": plain, "size": [height, width]}
-    return coco.frPyObjects(runs, height, width)
+    return Instance(coco.frPyObjects(runs, height, width))
+
+
+def _rasterise_parts(parts: list[list[float]], height: int, width: int) -> Instance:
+    """Polygons, in the part of the image that they cover: a small one costs what it has of pixels.
+
+    pycocotools rounds to fifths of a pixel: moved by whole pixels, a polygon is the same.
+    """
+    from pycocotools import mask as coco
+
+    xs, ys = ([v for part in parts for v in part[first::2]] for first in (0, 1))
+    left, top = (max(0, int(min(values)) - 1) for values in (xs, ys))
+    right, bottom = (
+        min(side, int(max(values)) + 2) for values, side in ((xs, width), (ys, height))
+    )
+    moved: Any = [
+        # 16.9 - 5 is 11.899999999999999, which rounds to another fifth than 11.9.
+        [round(v - (top if i % 2 else left), 9) for i, v in enumerate(part)]
+        for part in parts
+    ]
+    size = (max(1, bottom - top), max(1, right - left))
+    return Instance(coco.merge(coco.frPyObjects(moved, *size)), top, left)
 
 
 def _check_part(part: Any, height: int, width: int) -> list[float]:
