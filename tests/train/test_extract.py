@@ -388,6 +388,13 @@ def test_what_is_no_archive_is_called_what_it_is(
     assert fix in caught.value.fix
 
 
+def test_a_document_is_no_archive(tmp_path: Path) -> None:
+    (tmp_path / "boxes.csv").write_text("a.png,1,1,2,2,sky")
+    with pytest.raises(DataError, match=r"boxes\.csv is a document") as caught:
+        extract_archive(tmp_path / "boxes.csv", tmp_path / "out")
+    assert "Give the folder that holds it" in caught.value.fix
+
+
 def test_the_folder_in_which_one_stands_is_a_target(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -294,6 +294,26 @@ def test_folders_of_pictures_that_are_not_read_are_told(tmp_path: Path) -> None:
     assert any("mask holds pictures that are not read" in note for note in done.notes)
 
 
+def test_names_that_only_differ_alike_are_paired_and_that_is_told(tmp_path: Path) -> None:
+    write_pairs(tmp_path / "set", "images/img_{key}.jpg", "masks/mask_{key}.png")
+    save(tmp_path / "set/masks/mask_more.png", SHORT[0].ids)
+    done = separate(tmp_path)
+    assert len(read_ids(tmp_path, done.dataset)) == len(SHORT)
+    assert any("paired by what differs in their names, as img_s0" in n for n in done.notes)
+    assert any("1 masks have no image and are left out" in note for note in done.notes)
+
+
+def test_a_mask_is_not_given_to_an_image_of_another_folder(tmp_path: Path) -> None:
+    for place, keys in (("a", "01"), ("b", "123")):
+        for number, key in enumerate(keys):
+            save(tmp_path / "set/images" / place / f"{place}{key}.jpg", SHORT[number].image)
+    for name in ("a/a0", "a/b1", "b/b2", "b/b3"):
+        save(tmp_path / "set/masks" / f"{name}.png", SHORT[0].ids)
+    source = read_source(tmp_path / "set")
+    labelled = source.images.keys() & source.masks.keys()
+    assert labelled == {"a_a0", "b_b2", "b_b3"}
+
+
 def test_yolos_texts_are_no_masks(tmp_path: Path) -> None:
     write_pairs(tmp_path / "set", "images/{key}.jpg", "segmentations/{key}.png")
     (tmp_path / "set/labels").mkdir()

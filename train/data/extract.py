@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from train.data.archives import Archive, Member, open_archive
+from train.data.archives import Archive, open_archive
+from train.data.members import Member
 from train.data.writer import Progress, Refused, Writer, refuse
 from train.errors import DataError
 

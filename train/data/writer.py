@@ -14,7 +14,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NoReturn
 
-from train.data.archives import DOWNLOAD_AGAIN, Member
+from train.data.archives import DOWNLOAD_AGAIN
+from train.data.members import Member
 from train.errors import DataError
 
 PROCESSES = min(4, os.cpu_count() or 1)

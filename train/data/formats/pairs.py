@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from train.data.dataset import ListName
-from train.data.findings import Finding
+from train.data.findings import Finding, name_some
 from train.data.formats import (
     IMAGE_SUFFIXES,
     Source,
@@ -27,7 +27,7 @@ from train.data.formats import (
     read_lines,
 )
 from train.data.formats._classes import read_classes
-from train.data.formats._folders import PARTS, find_places, holds, index_folders
+from train.data.formats._folders import PARTS, find_places, index_folders
 from train.data.masks import VOID
 
 FALLBACK = True
@@ -54,13 +54,17 @@ Files = dict[str, Path]
 
 @dataclass(frozen=True)
 class Part:
-    """Pictures that lie together, and their masks by the same names."""
+    """Pictures that lie together, and their masks by the same names.
+
+    `by_core` is a pair of names that were only alike in what tells them from others.
+    """
 
     name: str
     part: ListName | None
     images: Files
     masks: Files
     folders: tuple[Path, ...]
+    by_core: str = ""
 
 
 def recognise(folder: Path) -> bool:
@@ -98,7 +102,7 @@ def read(folder: Path) -> Source:
         lists=lists or _read_lists(folder, images),
         class_source=found.path,
         colors_bind=found.have_colors,
-        findings=_tell_unread(folder, parts),
+        findings=[*_tell_unread(folder, parts), *_tell_cores(parts)],
     )
 
 
@@ -109,8 +113,14 @@ def _find_parts(folder: Path) -> list[Part]:
         images = {key: path for key, path in _index(shown).items() if path not in seen}
         drawings = _index(drawn) if drawn else {}
         masks = _match({k: path for k, path in drawings.items() if path not in seen}, images)
+        by_core = ""
+        if drawings and not masks.keys() & images.keys():
+            cores = _match_cores(masks, images)
+            taken = {*cores.values()}
+            masks = cores | {name: path for name, path in masks.items() if path not in taken}
+            by_core = next((f"{name} = {path.stem}" for name, path in cores.items()), "")
         folders = (shown, drawn) if drawn else (shown,)
-        found.append(Part(part or shown.name, part, images, masks, folders))
+        found.append(Part(part or shown.name, part, images, masks, folders, by_core))
     if found:
         return found
     named = index_folders(folder)
@@ -165,13 +175,17 @@ def _match(drawn: Files, shown: Files) -> Files:
     by_stem: dict[str, list[str]] = {}
     for name in shown:
         by_stem.setdefault(name.rpartition("/")[2], []).append(name)
+    folders = {name.rpartition("/")[0] for name in shown}
     found: Files = {}
     for name, path in drawn.items():
-        add_file(found, _find_partner(name, shown, by_stem), path)
-    return found if found.keys() & shown.keys() else _match_cores(drawn, shown) or found
+        # Where images have folders of the same name, a mask belongs to an image of its own.
+        elsewhere = {} if name.rpartition("/")[0] in folders else by_stem
+        add_file(found, _find_partner(name, shown, elsewhere), path)
+    return found
 
 
 def _find_partner(name: str, shown: Files, by_stem: Mapping[str, list[str]]) -> str:
+    """The image that is called as a mask is, in the same folder, else by stem in any."""
     stem, ending = os.path.splitext(name)
     tried = [name, ENDINGS.sub("", name), *([stem] if ending.lower() in IMAGE_SUFFIXES else [])]
     for each in tried:
@@ -192,9 +206,10 @@ def _match_cores(drawn: Files, shown: Files) -> Files:
 def _cut(names: Iterable[str]) -> dict[str, str]:
     """Names by their cores; none where two have the same."""
     listed = list(names)
-    front = re.sub(r"\d+$", "", _find_front(listed))
+    # Up to a separator, where there is one; else up to the number.
+    front = re.sub(r"(?<=[_-])[^_-]*$|\d+$", "", _find_front(listed), count=1)
     back = _find_front([name[::-1] for name in listed])[::-1]
-    back = re.sub(r"^[^_-]*\d+", "", back) if len(listed) > 1 else ""
+    back = re.sub(r"^[^_-]*(?=[_-])|^\d+", "", back, count=1) if len(listed) > 1 else ""
     cores = {name[len(front) : len(name) - len(back)]: name for name in listed}
     return cores if len(cores) == len(listed) else {}
 
@@ -217,11 +232,11 @@ def _find_beside(files: Files) -> Files:
     if found:
         return found
     stems = {os.path.splitext(key) for key in files}
+    photos = {stem for stem, ending in stems if ending.lower() in (".jpg", ".jpeg")}
     return {
         stem: files[stem + ending]
         for stem, ending in stems
-        if ending.lower() == ".png"
-        and any((stem, other) in stems for other in (".jpg", ".jpeg", ".JPG"))
+        if ending.lower() == ".png" and stem in photos
     }
 
 
@@ -258,7 +273,11 @@ def _tell_unread(folder: Path, parts: Iterable[Part]) -> list[Finding]:
         for path in index_folders(place).values()
         if not any(path == each or path in each.parents or each in path.parents for each in used)
     }
-    unread = sorted(path for path in beside if holds(path, IMAGE_SUFFIXES, depth=0))
+    unread = sorted(
+        path
+        for path in beside
+        if any(name.lower().endswith(IMAGE_SUFFIXES) for name in list_names(path))
+    )
     return [
         Finding(
             "unread_folder",
@@ -269,3 +288,13 @@ def _tell_unread(folder: Path, parts: Iterable[Part]) -> list[Finding]:
         )
         for path in unread
     ]
+
+
+def _tell_cores(parts: Iterable[Part]) -> list[Finding]:
+    """Pairs whose names are not the same."""
+    pairs = [part.by_core for part in parts if part.by_core]
+    if not pairs:
+        return []
+    message = f"Images and masks are paired by what differs in their names, as {name_some(pairs)}."
+    fix = "Look at --sheet; give them the same names if a pair is wrong."
+    return [Finding("paired_by_core", "warning", message, fix)]
