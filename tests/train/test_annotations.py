@@ -108,11 +108,10 @@ def test_a_coco_document_of_any_name_is_known_by_how_it_begins(tmp_path: Path, n
     )
 
 
-def write_cvat(folder: Path, shape: str) -> Source:
+def write_cvat(folder: Path, shape: str, size: str = 'width="80" height="60"') -> Source:
     save(folder / "images/a.png", np.zeros((60, 80, 3), np.uint8))
     (folder / "annotations.xml").write_text(
-        f'<annotations><image id="0" name="a.png" width="80" height="60">{shape}</image>'
-        "</annotations>"
+        f'<annotations><image id="0" name="a.png" {size}>{shape}</image></annotations>'
     )
     return read_source(folder)
 
@@ -139,6 +138,19 @@ def test_cvats_turned_ellipse_is_drawn_turned(tmp_path: Path) -> None:
     rows, columns = np.nonzero(mask)
     assert [int(np.ptp(rows)), int(np.ptp(columns))] == [50, 16]
     assert mask.sum() == pytest.approx(np.pi * 25 * 8, rel=0.08)
+
+
+@pytest.mark.parametrize(
+    ("size", "fix"),
+    [('width="60" height="80"', "auto-orient"), ('width="9" height="9"', "Restore")],
+)
+def test_shapes_of_a_turned_image_are_refused_with_what_turns_it(
+    tmp_path: Path, size: str, fix: str
+) -> None:
+    source = write_cvat(tmp_path / "set", "", size)
+    with pytest.raises(DataError, match=r"a\.png: it is of an image of") as caught:
+        draw(source, "a", 60, 80)
+    assert fix in caught.value.fix
 
 
 def test_what_cvat_has_and_nobody_can_draw_is_said(tmp_path: Path) -> None:

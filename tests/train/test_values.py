@@ -181,3 +181,10 @@ def test_a_name_that_is_no_text_is_refused_with_what_mends_it(tmp_path: Path) ->
     with pytest.raises(DataError, match="has a name that is no UTF-8") as caught:
         survey_source(read_source(folder))
     assert "convmv" in caught.value.fix
+
+
+def test_a_mask_of_a_turned_image_is_refused_with_what_turns_it(tmp_path: Path) -> None:
+    folder = write(tmp_path / "set", [IDS.T.copy()])
+    with pytest.raises(DataError, match=r"0\.png is 32x48 and its image is 48x32") as caught:
+        separate(folder)
+    assert "auto-orient" in caught.value.fix

@@ -8,6 +8,8 @@ from train.errors import DataError
 
 Severity = Literal["error", "warning", "note"]
 SHOWN = 3
+TURN = "Turn the pixels themselves, as by: mogrify -auto-orient, or exiftran -ai."
+"""What mends images that are stored turned, where what is drawn is of what was seen."""
 
 
 @dataclass(frozen=True)

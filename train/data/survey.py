@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from train.data.dataset import Color, FileInfo
-from train.data.findings import Finding, Severity, name_some
+from train.data.findings import TURN, Finding, Severity, name_some
 from train.data.formats import Drawn, Source
 from train.data.masks import VOID, count_ids
 from train.data.samples import UNDECODABLE
@@ -214,8 +214,7 @@ def _judge_turn(path: Path, mask: Path | Drawn | None, size: tuple[int, int], tu
                     )
         except UNDECODABLE:
             pass
-    fix = "Turn the pixels themselves, as by: mogrify -auto-orient, or exiftran -ai."
-    return Finding("turned", "warning", f"{message}: it is taken as stored.", fix, (str(path),))
+    return Finding("turned", "warning", f"{message}: it is taken as stored.", TURN, (str(path),))
 
 
 def hash_file(path: Path) -> FileInfo:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from train.data.dataset import ClassInfo, Color
-from train.data.findings import Finding
+from train.data.findings import TURN, Finding
 from train.data.formats import Drawn, Source
 from train.data.masks import VOC_VOID, VOID, Mask, read_palette
 from train.data.samples import UNDECODABLE
@@ -25,6 +25,7 @@ SHOWN_COLORS = 8
 TABLE = "Write a table of them beside the folders, class_dict.csv: NAME,RED,GREEN,BLUE a line."
 AS_COLORS = {"pairs": TABLE, "segnet": TABLE}
 AS_IDS = "Save the masks as 8-bit PNG whose values are class ids."
+RESIZE = "Resize the mask with nearest neighbour, or remove the pair."
 BLACK, WHITE = (0, 0, 0), (255, 255, 255)
 DEEP_WHITE = 2**16 - 1
 
@@ -68,7 +69,7 @@ def _read(source: Source, path: Path, height: int, width: int) -> tuple[Truth, M
     if pixels.shape[:2] != (height, width):
         raise DataError(
             f"{path} is {pixels.shape[1]}x{pixels.shape[0]} and its image is {width}x{height}.",
-            fix="Resize the mask with nearest neighbour, or remove the pair.",
+            fix=TURN if pixels.shape[:2] == (width, height) else RESIZE,
         )
     if frames > 1:
         raise DataError(

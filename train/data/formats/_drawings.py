@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from train.data.dataset import ClassInfo, Color
-from train.data.findings import Finding, name_some
+from train.data.findings import TURN, Finding, name_some
 from train.data.formats import IMAGE_SUFFIXES, Drawn, list_names, read_text
 from train.data.masks import Mask, voc_color
 from train.data.shapes import Drawable, draw_shapes
@@ -19,6 +19,7 @@ BACKGROUND = "background"
 NAMES_OF_BACKGROUND = (BACKGROUND, "_background_", "__background__", "bg")
 NORMAL_FORMS: tuple[Literal["NFC", "NFD"], ...] = ("NFC", "NFD")
 LONGEST_FIELD = 2**27
+RESTORE = "Restore the image that was labelled, or label it as it is now."
 Labelled = tuple[str, Drawable]
 """The name of a class, and what it covers."""
 
@@ -177,7 +178,7 @@ def draw_labelled(
             if said and said != (height, width):
                 raise DataError(
                     f"it is of an image of {said[1]} x {said[0]}; this one is {width} x {height}.",
-                    fix="Restore the image that was labelled, or label it as it is now.",
+                    fix=TURN if said == (width, height) else RESTORE,
                 )
             listed = [(ids[label], shape) for label, shape in shapes()]
             return draw_shapes(listed, height, width)

@@ -18,9 +18,10 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from train.data.dataset import ClassInfo, ListName
-from train.data.findings import Finding, name_some
+from train.data.findings import TURN, Finding, name_some
 from train.data.formats import Drawn, Source, add_file, choose_prefix, list_names
 from train.data.formats._drawings import (
+    RESTORE,
     Pictures,
     find_unlisted,
     name_classes,
@@ -283,7 +284,7 @@ class _Drawing:
             raise DataError(
                 f"{self._path}: {name} is {width} x {height}; its annotations are of {said[1]} x "
                 f"{said[0]}.",
-                fix="Restore the image that was annotated.",
+                fix=TURN if said == (width, height) else RESTORE,
             )
         drawn = [self._rasterise(each, height, width) for each in self._annotations]
         mask = np.zeros((height, width), np.uint8)
