@@ -417,3 +417,92 @@ def test_a_separated_dataset_is_itself(tmp_path: Path) -> None:
     again = separate_dataset(tmp_path / "out", tmp_path / "again").dataset
     assert (again.class_names, again.counts) == (made.class_names, made.counts)
     assert again.fingerprint == made.fingerprint
+
+
+def test_a_document_does_not_reach_above_the_folder_in_which_one_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(tmp_path / "secret.png", SHORT[0].image)
+    save(tmp_path / "set/a.png", SHORT[0].image)
+    write_coco(tmp_path / "set/coco.json", ["a.png", "../secret.png"], [BOX])
+    monkeypatch.chdir(tmp_path / "set")
+    assert [*read_source(Path(".")).images] == ["a"]
+
+
+def test_a_missing_image_is_not_replaced_by_one_of_the_same_name(tmp_path: Path) -> None:
+    for part, names in (("train", "12"), ("val", "2")):
+        for name in names:
+            save(tmp_path / "set" / part / f"{name}.png", np.zeros((60, 80, 3), np.uint8))
+        path = tmp_path / "set/annotations" / f"instances_{part}.json"
+        write_coco(path, ["1.png", "2.png"], [BOX])
+    source = read_source(tmp_path / "set")
+    assert [*source.lists["train"], *source.lists["val"]] == ["1", "2", "val_2"]
+    assert "1 images of the documents are not there" in source.findings[0].message
+
+
+def test_one_picture_is_not_two_images(tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    save(folder / "images/1.png", np.zeros((60, 80, 3), np.uint8))
+    write_coco(folder / "annotations/instances_train.json", ["1.png"], [BOX])
+    write_coco(folder / "annotations/instances_copy.json", ["1.png"], [BOX])
+    with pytest.raises(DataError, match=r"1\.png is named twice"):
+        read_source(folder)
+
+
+def test_two_assets_of_vott_are_not_one_picture(tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    save(folder / "1.png", np.zeros((60, 80, 3), np.uint8))
+    assets = {
+        cam: describe_asset("1", [make_region("sky")], path=f"file:/data/{cam}/1.png")
+        for cam in ("cam1", "cam2")
+    }
+    (folder / "p-export.json").write_text(json.dumps({"tags": [], "assets": assets}))
+    with pytest.raises(DataError, match=r"cam1/1\.png and .*cam2/1\.png are both taken for"):
+        read_source(folder)
+
+
+def test_a_category_that_is_its_own_supercategory_is_a_class(tmp_path: Path) -> None:
+    """COCO's person is."""
+    save(tmp_path / "set/a.png", np.zeros((60, 80, 3), np.uint8))
+    categories = [
+        {"id": 1, "name": "sky", "supercategory": "sky"},
+        {"id": 2, "name": "person", "supercategory": "person"},
+    ]
+    write_coco(tmp_path / "set/coco.json", ["a.png"], [BOX], categories=categories)
+    names = [info.name for info in read_source(tmp_path / "set").classes]
+    assert names == ["background", "sky", "person"]
+
+
+def test_one_label_and_ignored_shapes_are_no_mixed_values(tmp_path: Path) -> None:
+    shapes = [("sky", [[0, 0], [20, 20]]), ("__ignore__", [[30, 30], [40, 40]])]
+    for number in range(4):
+        save(tmp_path / "set" / f"{number}.png", np.full((60, 80, 3), number, np.uint8))
+        label, points = shapes[number % 2]
+        shape = {"label": label, "shape_type": "rectangle", "points": points}
+        (tmp_path / "set" / f"{number}.json").write_text(json.dumps({"shapes": [shape]}))
+    made = separate_dataset(tmp_path / "set", tmp_path / "out").dataset
+    assert (made.class_names, made.ignore_index) == (["background", "sky"], 255)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"id": "../../pwned"},
+        {"image": "../private.png"},
+        {"mask": "/etc/private.png"},
+        {"image": "images/../../private.png"},
+    ],
+)
+def test_a_manifest_of_others_reads_and_writes_nothing_elsewhere(
+    tmp_path: Path, change: dict[str, str]
+) -> None:
+    save(tmp_path / "private.png", SHORT[0].image)
+    write_layout("segaway", tmp_path / "set")
+    path = tmp_path / "set/dataset.json"
+    content = json.loads(path.read_text())
+    content["lists"]["train"][0] |= change
+    path.write_text(json.dumps(content))
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(DataError, match="is not inside of the dataset"):
+        separate_dataset(tmp_path / "set", tmp_path / "out")
+    assert sorted(tmp_path.iterdir()) == before

@@ -6,6 +6,7 @@ import signal
 import tarfile
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -151,7 +152,7 @@ def test_an_archive_that_does_not_fit_is_refused_first(
     path = make_tar(tmp_path / "data.tar", "w")
     usage = type("Usage", (), {"free": 1000})
     monkeypatch.setattr("shutil.disk_usage", lambda _path: usage)
-    with pytest.raises(DataError, match=r"needs .* GiB and .* nothing was extracted"):
+    with pytest.raises(DataError, match=r"needs .* GiB or more, and .* has room for"):
         extract_archive(path, tmp_path / "out")
     assert not read_all(tmp_path / "out.partial")
 
@@ -277,8 +278,14 @@ FROM_HERE_OUT = [(entry("out", tarfile.SYMTYPE, "d/up/../victim"), b"")]
             (entry("x", tarfile.SYMTYPE, "d/up/../victim"), b""),
             (entry("x/secret"), b"PWNED"),
         ],
+        [
+            (entry("x/y/z/f"), b"1"),
+            (entry("x/y/z/s", tarfile.SYMTYPE, "../../.."), b""),
+            (entry("t", tarfile.SYMTYPE, "x/y/z/s/.."), b""),
+            (entry("t/victim/secret", tarfile.SYMTYPE, "f"), b""),
+        ],
     ],
-    ids=["link", "link first", "hard link", "through it", "link changed"],
+    ids=["link", "link first", "hard link", "through it", "link changed", "link through link"],
 )
 def test_links_that_lead_out_one_after_the_other_are_refused(
     tmp_path: Path, members: list[tuple[tarfile.TarInfo, bytes]], kind: str
@@ -317,6 +324,55 @@ def test_a_tar_that_ends_with_a_zip_is_a_tar(tmp_path: Path) -> None:
     path = pack(tmp_path / "d.tar", [(entry("one"), b"1"), (entry("sheet.xlsx"), inner)])
     extract_archive(path, tmp_path / "out")
     assert read_all(tmp_path / "out") == {"one": b"1", "sheet.xlsx": inner}
+
+
+def test_a_hard_link_to_itself_is_the_file(tmp_path: Path) -> None:
+    """As tar writes it where a file with two names is named twice."""
+    members = [(entry("a"), b"1"), (entry("a", tarfile.LNKTYPE, "a"), b"")]
+    extract_archive(pack(tmp_path / "d.tar", members), tmp_path / "out")
+    assert read_all(tmp_path / "out") == {"a": b"1"}
+
+
+def test_a_file_that_windows_marked_as_a_folder_is_a_file(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "d.zip", "w") as archive:
+        info = zipfile.ZipInfo("a.png")
+        info.external_attr = 0o100644 << 16 | 0x10
+        archive.writestr(info, b"1")
+    extract_archive(tmp_path / "d.zip", tmp_path / "out")
+    assert read_all(tmp_path / "out") == {"a.png": b"1"}
+
+
+def test_a_link_as_long_as_a_file_is_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "d.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        info = zipfile.ZipInfo("link")
+        info.external_attr = 0o120777 << 16
+        archive.writestr(info, b"a" * 10_000)
+    with pytest.raises(DataError, match="link is a link of 10000 bytes"):
+        extract_archive(tmp_path / "d.zip", tmp_path / "out")
+
+
+def test_a_time_beyond_all_calendars_is_damage(tmp_path: Path) -> None:
+    info = entry("a")
+    info.mtime = 2**70
+    with tarfile.open(tmp_path / "d.tar", "w", format=tarfile.GNU_FORMAT) as tar:
+        tar.addfile(info, io.BytesIO(b""))
+    with pytest.raises(DataError, match=r"d\.tar is corrupt"):
+        extract_archive(tmp_path / "d.tar", tmp_path / "out")
+
+
+def test_what_was_written_before_counts_as_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_tar(tmp_path / "data.tar.gz", "w:gz")
+    monkeypatch.setattr(module, "MARGIN_BYTES", 0)
+    sizes = sum(len(content) for content in FILES.values())
+    usage = SimpleNamespace(free=sizes - 100)
+    monkeypatch.setattr("shutil.disk_usage", lambda _path: usage)
+    with pytest.raises(DataError, match="has room for"):
+        extract_archive(path, tmp_path / "out")
+    usage.free = 2000
+    extract_archive(path, tmp_path / "out")
+    assert read_all(tmp_path / "out") == FILES
 
 
 def test_what_another_archive_began_is_not_continued(tmp_path: Path) -> None:
@@ -363,9 +419,13 @@ def test_times_before_1970_and_names_with_colons_are_read(tmp_path: Path) -> Non
 
 
 def test_names_of_older_systems_are_read_as_these_wrote_them(tmp_path: Path) -> None:
-    name = b"f\xfcr/\xe9t\xe9.jpg".decode("utf-8", "surrogateescape")
-    extract_archive(pack(tmp_path / "d.tar", [(entry(name), b"1")]), tmp_path / "out")
-    assert read_all(tmp_path / "out") == {"für/été.jpg": b"1"}
+    name, other, link = (
+        raw.decode("utf-8", "surrogateescape")
+        for raw in (b"f\xfcr/\xe9t\xe9", b"\xb0\x81", b"\xb0\x8d")
+    )
+    members = [(entry(name), b"1"), (entry(other), b"2"), (entry(link, tarfile.LNKTYPE, name), b"")]
+    extract_archive(pack(tmp_path / "d.tar", members), tmp_path / "out")
+    assert read_all(tmp_path / "out") == {"für/été": b"1", "°\x81": b"2", "°\x8d": b"1"}
 
 
 @pytest.mark.parametrize(
@@ -441,6 +501,34 @@ def test_what_goes_wrong_in_a_process_is_said(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"d\.zip is corrupt .*19 is damaged"):
         extract_archive(path, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.usefixtures("shared")
+@pytest.mark.parametrize("broken", ["fork", "write"])
+def test_processes_leave_nothing_when_one_of_them_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    path, fork, calls = make_zip(tmp_path / "d.zip"), os.fork, list[int]()
+
+    def fail_second() -> int:
+        calls.append(1)
+        if len(calls) == 2:
+            raise BlockingIOError(11, "Resource temporarily unavailable")
+        return fork()
+
+    def fail(*_: Any) -> None:
+        raise OSError(28, "No space left on device", "there")
+
+    before = sorted(os.listdir("/proc/self/fd"))
+    if broken == "fork":
+        monkeypatch.setattr("os.fork", fail_second)
+    else:
+        monkeypatch.setattr(writer, "_write_file", fail)
+    with pytest.raises(DataError, match=r"Resource temporarily|there: No space left"):
+        extract_archive(path, tmp_path / "out")
+    assert sorted(os.listdir("/proc/self/fd")) == before
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
 
 
 @pytest.mark.usefixtures("shared")

@@ -177,3 +177,10 @@ def test_names_of_both_sides_are_told_where_none_match() -> None:
     source = replace(survey.source, masks={"other": Path("other.png")})
     with pytest.raises(DataError, match="images are called as i0, masks as other"):
         choose_lists(Survey(source, checked), SplitSettings())
+
+
+def test_train_and_val_are_never_the_same_images() -> None:
+    """One image to train on is too few, whatever lists there are."""
+    survey = publish(make_survey(TEN), {"train": KEYS[:1], "test": KEYS[1:]})
+    with pytest.raises(DataError, match="list is empty"):
+        choose_lists(survey, SplitSettings())

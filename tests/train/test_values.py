@@ -188,3 +188,36 @@ def test_a_mask_of_a_turned_image_is_refused_with_what_turns_it(tmp_path: Path) 
     with pytest.raises(DataError, match=r"0\.png is 32x48 and its image is 48x32") as caught:
         separate(folder)
     assert "auto-orient" in caught.value.fix
+
+
+def test_void_beside_one_named_thing_is_void(tmp_path: Path) -> None:
+    void = TWO.copy()
+    void[:3] = 255
+    done = separate(write(tmp_path / "set", [void], {"classes.txt": "road"}))
+    assert (done.dataset.class_names, done.dataset.ignore_index) == (["background", "road"], 255)
+
+
+def test_a_mask_that_is_white_all_over_is_a_mask(tmp_path: Path) -> None:
+    deep = TWO.astype(np.uint16) * 65535
+    folder = write(tmp_path / "set", [deep, np.full_like(deep, 65535)])
+    assert separate(folder).dataset.class_names == ["background", "foreground"]
+
+
+def test_ids_are_ids_where_a_table_has_greys(tmp_path: Path) -> None:
+    table = {"class_dict.csv": "ground,0,0,0\nroad,255,255,255"}
+    folder = write(tmp_path / "set", [TWO], table)
+    np.testing.assert_array_equal(read(folder, separate(folder)), TWO)
+
+
+def test_a_warning_is_not_told_as_a_note(tmp_path: Path) -> None:
+    """An image that is stored turned is worth a warning, unless its mask is turned, too."""
+    square = np.repeat(np.arange(3, dtype=np.uint8), 16)[None].repeat(48, axis=0)
+    folder = write(tmp_path / "set", [IDS, square])
+    exif = Image.Exif()
+    exif[274] = 6
+    for number in range(COUNT):
+        path = folder / "images" / f"{number}.jpg"
+        with Image.open(path) as image:
+            image.resize((48, 48) if number % 2 else (48, 32)).save(path, exif=exif)
+    found = [f for f in survey_source(read_source(folder)).findings if f.kind == "turned"]
+    assert sorted(f.severity for f in found) == ["note", "warning"]

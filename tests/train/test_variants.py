@@ -380,3 +380,62 @@ def test_what_there_is_is_told_where_no_layout_fits(tmp_path: Path) -> None:
     ) as caught:
         separate(tmp_path)
     assert "call the folders images and masks" in caught.value.fix
+
+
+def test_a_mask_without_an_image_is_not_given_to_another_part(tmp_path: Path) -> None:
+    write_pairs(tmp_path / "set", "{part}/images/{key}.png", "{part}/masks/{key}.png")
+    save(tmp_path / "set/train/masks/more.png", SHORT[0].ids)
+    save(tmp_path / "set/val/images/more.png", SHORT[1].image)
+    source = read_source(tmp_path / "set")
+    assert "val_more" in source.images
+    assert source.masks.keys() - source.images.keys() == {"more"}
+
+
+@pytest.mark.parametrize("line", ["a/{n}.png", "a/v{n}.0.png"])
+def test_lists_may_have_paths_and_names_with_points(tmp_path: Path, line: str) -> None:
+    for n, scene in enumerate(SHORT):
+        save(tmp_path / "set/images" / line.format(n=n), scene.image)
+        save(tmp_path / "set/masks" / line.format(n=n), scene.ids)
+    names = [line.format(n=n).removesuffix(".png") for n in range(10)]
+    (tmp_path / "set/train.txt").write_text("\n".join(names[:7]))
+    (tmp_path / "set/val.txt").write_text("\n".join(names[7:]))
+    made = separate(tmp_path).dataset
+    assert [s.id for s in made.lists["val"]] == [name.replace("/", "_") for name in names[7:]]
+
+
+def test_lists_of_something_else_are_told(tmp_path: Path) -> None:
+    write_pairs(tmp_path / "set", "images/{key}.png", "masks/{key}.png")
+    (tmp_path / "set/train.txt").write_text("chapter one\n")
+    assert any("No line of" in note and "train.txt" in note for note in separate(tmp_path).notes)
+
+
+def test_two_pictures_of_one_mask_are_refused(tmp_path: Path) -> None:
+    for ending in ("_rgb", "_sat", "_mask"):
+        save(tmp_path / "set" / f"0{ending}.png", SHORT[0].ids)
+    with pytest.raises(DataError, match="have the same name but for the ending"):
+        separate(tmp_path)
+
+
+def test_clouds_pictures_of_both_folders_are_two(tmp_path: Path) -> None:
+    write_layout("clouds", tmp_path / "set")
+    name = sorted((tmp_path / "set/train_images").iterdir())[0].name
+    save(tmp_path / "set/test_images" / name, SHORT[0].image)
+    source = read_source(tmp_path / "set")
+    key = Path(name).stem
+    assert source.images[key].parent.name == "train_images"
+    assert source.images[f"test_images_{key}"].parent.name == "test_images"
+
+
+def test_an_xml_of_something_else_is_no_matter_to_jetcar(tmp_path: Path) -> None:
+    written = write_layout("jetcar", tmp_path / "set")
+    (written.folder / "other.xml").write_bytes("<a/>".encode("utf-16"))
+    assert read_source(tmp_path / "set").layout == "jetcar"
+
+
+def test_camvids_names_are_told_where_they_are_taken(tmp_path: Path) -> None:
+    write_layout("segnet", tmp_path / "set")
+    for path in (tmp_path / "set").rglob("*"):
+        if path.name in ("class_names.list", "classes.txt", "labels.txt"):
+            path.unlink()
+    findings = read_source(tmp_path / "set").findings
+    assert any("taken for the 11 of CamVid" in f.message for f in findings)

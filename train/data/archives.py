@@ -44,7 +44,7 @@ OTHERS = (
 @dataclass(frozen=True)
 class Archive:
     """`members` in order. With `in_order`, a file has to be read before the next member is asked
-    for; else whenever, by any thread, while the archive is open.
+    for; else whenever, while the archive is open: by any thread where it is mapped.
     """
 
     members: Iterator[Member]
@@ -90,7 +90,7 @@ def open_archive(source: Path) -> Iterator[Archive]:
         raise _corrupt(source, error) from error
     except (
         *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, ValueError),
-        struct.error,
+        *(struct.error, OverflowError),
     ) as error:
         raise _corrupt(source, error) from error
     except (RuntimeError, NotImplementedError) as error:

@@ -118,10 +118,14 @@ def _list_checked(source: Path, archive: Archive, partial: Path) -> Iterable[Mem
     if archive.in_order:
         return _check_all(source, archive.members, partial)
     members = list(_check_all(source, archive.members))
-    # What an earlier call already wrote counts as room.
-    there = sum(p.lstat().st_size for p in partial.rglob("*") if not p.is_dir())
-    _check_room(source, partial, sum(member.size for member in members) - there)
+    _check_room(source, partial, sum(m.size for m in members), _find_room(partial))
     return members
+
+
+def _find_room(partial: Path) -> int:
+    """Bytes that are free, and those that an earlier call already wrote."""
+    there = sum(path.lstat().st_size for path in partial.rglob("*") if not path.is_dir())
+    return int(shutil.disk_usage(partial).free) + there
 
 
 def _check_all(
@@ -129,7 +133,7 @@ def _check_all(
 ) -> Iterator[Member]:
     """The members as they are allowed; with `partial`, as long as there is room."""
     packed = source.stat().st_size if source.is_file() else 0
-    free = shutil.disk_usage(partial).free if partial else 0
+    room = _find_room(partial) if partial else 0
     files = size = 0
     for member in members:
         checked = _check(source, member)
@@ -142,16 +146,16 @@ def _check_all(
                 f"{files} files; nothing of it is left.",
                 fix="Do not trust this archive. Unpack it yourself if you know better.",
             )
-        if partial and size + MARGIN_BYTES > free:
-            _check_room(source, partial, size)
+        if partial:
+            _check_room(source, partial, size, room)
         yield checked
 
 
 def _check(source: Path, member: Member) -> Member:
     """`member`, when nothing about it can reach outside the target."""
-    plain = _read_name(member.name)
-    if plain != member.name:
-        member = replace(member, name=plain)
+    plain, link = _read_name(member.name), _read_name(member.link)
+    if (plain, link) != (member.name, member.link):
+        member = replace(member, name=plain, link=link)
     if member.kind == "file" and plain and plain[0] != "/" and not _is_odd(plain):
         return member
     name = PurePosixPath(plain.replace("\\", "/"))
@@ -174,7 +178,7 @@ def _read_name(name: str) -> str:
     try:
         return raw.decode()
     except UnicodeDecodeError:
-        return raw.decode("cp1252", "replace")
+        return raw.decode("latin-1")
 
 
 def _is_odd(name: str) -> bool:
@@ -196,14 +200,13 @@ def _identity(source: Path) -> list[object]:
     return [source.name, info.st_size if source.is_file() else 0, info.st_mtime_ns]
 
 
-def _check_room(source: Path, target: Path, size: int) -> None:
+def _check_room(source: Path, target: Path, size: int, room: int) -> None:
     """Refuse what cannot fit."""
-    free = shutil.disk_usage(target).free
-    if size + MARGIN_BYTES > free:
+    if size + MARGIN_BYTES > room:
         raise DataError(
-            f"{source.name} needs {size / 2**30:.2f} GiB and {target.parent} has "
-            f"{free / 2**30:.2f} GiB free; nothing was extracted.",
-            fix="Free some space, or give a --to on another disk.",
+            f"{source.name} needs {size / 2**30:.2f} GiB or more, and {target.parent} has room for "
+            f"{room / 2**30:.2f} GiB; {target.name} is not whole.",
+            fix="Free some space, or give a --to on another disk, and repeat the command.",
         )
 
 

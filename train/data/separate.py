@@ -181,5 +181,7 @@ def _write_truth(survey: Survey, key: str, folder: Path) -> tuple[str, str]:
 def _link(source: Path, target: Path) -> None:
     try:
         target.hardlink_to(source.resolve())
+    except FileExistsError:
+        raise
     except OSError:
         shutil.copy2(source, target)

@@ -7,6 +7,7 @@ those of one group, stay together.
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -146,19 +147,20 @@ def _assign(
     """The list of each group; `wanted` are images, and images with each class, that lists lack."""
     chosen_G = [-1] * len(sizes_G)
     left_L, left_LC = wanted_L.copy(), wanted_LC.copy()
-    open_G = np.ones(len(sizes_G), np.bool_)
     counts_C = present_GC.sum(axis=0)
+    # Of each class, and of all, the groups in order; those that are placed are passed over.
+    waiting = [iter(np.flatnonzero(present_GC[:, c]).tolist()) for c in range(len(counts_C))]
+    rest = iter(range(len(sizes_G)))
     for _ in range(len(sizes_G)):
         if counts_C.any():
             rarest = int(np.argmin(np.where(counts_C > 0, counts_C, np.iinfo(np.int64).max)))
-            group = int(np.flatnonzero(open_G & (present_GC[:, rarest] > 0))[0])
+            group = next(g for g in waiting[rarest] if chosen_G[g] < 0)
             need_L = left_LC[:, rarest]
         else:
-            group, need_L = int(np.flatnonzero(open_G)[0]), left_L
+            group, need_L = next(g for g in rest if chosen_G[g] < 0), left_L
         room_L = left_L >= min(sizes_G[group], max(left_L.max(), 0))
         place = max(range(len(left_L)), key=lambda n: (bool(room_L[n]), need_L[n], left_L[n], -n))
         chosen_G[group] = place
-        open_G[group] = False
         counts_C -= present_GC[group]
         left_L[place] -= sizes_G[group]
         left_LC[place] -= present_GC[group]
@@ -227,8 +229,8 @@ def _take_published(
         lists["train"] = [key for key in labelled if key not in held_out]
         if not lists["train"]:
             message = "The lists leave no image to train on: they are made anew."
-            again = [*findings, Finding("no_train", "warning", message)]
-            return split_groups(survey, labelled, split), again
+            findings.append(Finding("no_train", "warning", message))
+            return split_groups(survey, labelled, split), findings
     elif left_out := sorted(known - held_out - {*lists["train"]}):
         message = f"{len(left_out)} labelled images are in no list and are left out: "
         findings.append(Finding("unlisted", "note", f"{message}{name_some(left_out)}."))
@@ -237,7 +239,8 @@ def _take_published(
         findings.append(_tell_shared(survey, shared))
     if not lists["val"] and lists["train"]:
         alone = replace(split, test=0.0)
-        lists |= {k: v for k, v in split_groups(survey, lists["train"], alone).items() if v}
+        again = split_groups(survey, lists["train"], alone)
+        lists["train"], lists["val"] = again["train"], again["val"]
         message = f"No val list was published: {len(lists['val'])} images of train are taken."
         findings = [*findings, Finding("no_val", "note", message)]
     return lists, findings
@@ -274,7 +277,7 @@ def _find_shared(survey: Survey, lists: Mapping[ListName, Sequence[str]]) -> dic
 def _check_published(survey: Survey, name: str, keys: Sequence[str]) -> None:
     source = survey.source
     if len(set(keys)) < len(keys):
-        twice = sorted({key for key in keys if keys.count(key) > 1})
+        twice = sorted(key for key, count in Counter(keys).items() if count > 1)
         raise DataError(
             f"The {name} list names {name_some(twice)} twice.", fix="Remove the second."
         )

@@ -120,12 +120,12 @@ def _check_names(source: Source) -> None:
 
 def _join(findings: Iterable[Finding]) -> Iterator[Finding]:
     """Errors one by one; of what else files have in common the first, and how many there are."""
-    same: dict[str, list[Finding]] = {}
+    same: dict[tuple[str, Severity], list[Finding]] = {}
     for finding in findings:
         if finding.severity == "error":
             yield finding
         else:
-            same.setdefault(finding.kind, []).append(finding)
+            same.setdefault((finding.kind, finding.severity), []).append(finding)
     for first, *rest in same.values():
         more = f" {len(rest)} more are like it." if rest else ""
         files = tuple(path for each in (first, *rest) for path in each.files)

@@ -75,9 +75,10 @@ def _read(source: Source, path: Path, height: int, width: int) -> tuple[Truth, M
         raise DataError(
             f"{path}: the mask has {frames} frames.", fix="Save one of them as a PNG of ids."
         )
-    if mode in ("L", "1") and _has_grey_classes(source):
-        shades = np.repeat((pixels * (255 if mode == "1" else 1))[..., None], 3, axis=2)
-        return _convert_colors(source, path, shades.astype(np.uint8))
+    if mode in ("L", "1") and (greys := _list_greys(source)):
+        shades = (pixels * (255 if mode == "1" else 1)).astype(np.uint8)
+        if {*np.unique(shades).tolist()} <= greys:
+            return _convert_colors(source, path, np.repeat(shades[..., None], 3, axis=2))
     colors: Mapping[int, Color] = {}
     if mode == "P":
         palette = read_palette(path)
@@ -107,7 +108,7 @@ def _convert(
         ].astype(np.uint8)
     if pixels.ndim == 2:
         values = pixels.astype(np.int64)
-        if {*np.unique(values)} == {0, DEEP_WHITE}:
+        if DEEP_WHITE in values and {*np.unique(values)} <= {0, DEEP_WHITE}:
             values = np.minimum(values, VOID)
         if values.min() < 0 or values.max() > VOID or mode == "F":
             raise DataError(
@@ -127,10 +128,10 @@ def _convert(
     return _convert_colors(source, path, pixels[..., :3].astype(np.uint8))
 
 
-def _has_grey_classes(source: Source) -> bool:
-    """Whether a table says which grey is which class."""
-    grey = all(len({*info.color}) == 1 for info in source.classes)
-    return source.colors_bind and bool(source.classes) and grey
+def _list_greys(source: Source) -> set[int]:
+    """The greys that a table gives to the classes; none where it gives other colours."""
+    colors = [info.color for info in source.classes] if source.colors_bind else []
+    return {color[0] for color in colors} if all(len({*c}) == 1 for c in colors) else set()
 
 
 def _convert_colors(

@@ -37,7 +37,8 @@ def settle_values(source: Source, counts: Mapping[str, Counts]) -> Settled:
     if source.values is not None:
         unknown = [value for value in present if value not in source.values]
         return source, [_name_beyond(source, counts, unknown)] if unknown else []
-    if classes < 3 and not source.fixed_classes and (settled := _settle_two(source, counts)):
+    is_open = source.ignore_index is None and not source.fixed_classes and classes < 3
+    if is_open and (settled := _settle_two(source, counts)):
         return settled
     beyond = [v for v in present if v >= classes and v != source.ignore_index]
     if classes and not beyond:
@@ -69,8 +70,12 @@ def _settle_two(source: Source, counts: Mapping[str, Counts]) -> Settled | None:
         return settled, [Finding("two_values", "note", message)]
     if present == {0, 1} and named:
         return replace(source, classes=names), [Finding("two_values", "note", front.strip())]
-    if present != {0, 1, VOID} or any({1, VOID} <= values for values in held.values()):
+    if present != {0, 1, VOID}:
         return None
+    if any({1, VOID} <= values for values in held.values()):
+        message = f"{front}The masks hold 255 beside 0 and 1: it is taken for void."
+        settled = replace(source, classes=names, ignore_index=VOID)
+        return (settled, [Finding("void", "note", message)]) if source.classes else None
     ones, full = (next(k for k, values in held.items() if v in values) for v in (1, VOID))
     message = (
         f"Some masks hold 0 and 1, as {_locate(source, ones)}, others 0 and 255, as "

@@ -6,12 +6,13 @@ of them leads is looked at when nothing can change it any more.
 
 import os
 import pickle
+import selectors
 import signal
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import pairwise
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NoReturn
 
 from train.data.archives import DOWNLOAD_AGAIN
@@ -76,7 +77,7 @@ class Writer:
                     self._write([member])
                 else:
                     found[member.name] = member
-            else:
+            elif member.link != member.name:
                 found.pop(member.name, None)
                 self._links[member.name] = member
         self._write_many(list(found.values()))
@@ -109,15 +110,14 @@ class Writer:
 
         A process does nothing but write files; what it inherits it leaves alone.
         """
-        parts = _cut_evenly(members, PROCESSES)
-        children = [_Child(self, part) for part in parts]
+        children: list[_Child] = []
         try:
+            for part in _cut_evenly(members, PROCESSES):
+                children.append(_Child(self, part))
+            _listen(children, self._count)
+        finally:
             for child in children:
-                child.wait(self._count)
-        except BaseException:
-            for child in children:
-                child.stop()
-            raise
+                child.end()
 
     def _count(self, member: Member) -> None:
         self.files, self.bytes = self.files + 1, self.bytes + member.size
@@ -131,25 +131,33 @@ class Writer:
 
     def _make_links(self) -> None:
         """Hard links first: as long as there is no other, none can lead them astray."""
-        ordered = sorted(self._links.values(), key=lambda member: member.kind != "hardlink")
-        for member in ordered:
+        for member in sorted(self._links.values(), key=lambda each: each.kind != "hardlink"):
             path = self.root / member.name
-            self._make_folder(member.name.rpartition("/")[0])
+            parents = (parent.as_posix() for parent in PurePosixPath(member.name).parents)
+            if any(parent in self._links for parent in parents):
+                raise refuse(member, "is written through a link")
             if path.is_dir() and not path.is_symlink():
                 raise refuse(member, "is a link and a folder at once")
+            self._make_folder(member.name.rpartition("/")[0])
             path.unlink(missing_ok=True)
             if member.kind == "symlink":
                 path.symlink_to(member.link)
-                continue
-            source = self.root / member.link
-            if not self._holds(source):
+            else:
+                self._make_second_name(member, path)
+            if not self._holds(path):
                 raise refuse(member, "is a link that leaves the target")
-            if not source.is_file():
-                raise refuse(member, f"is a hard link to {member.link!r}, which is no file of it")
-            path.hardlink_to(source)
-        for member in ordered:
+        # What was made since may have turned one that was made before.
+        for member in self._links.values():
             if not self._holds(self.root / member.name):
                 raise refuse(member, "is a link that leaves the target")
+
+    def _make_second_name(self, member: Member, path: Path) -> None:
+        source = self.root / member.link
+        if not self._holds(source):
+            raise refuse(member, "is a link that leaves the target")
+        if not source.is_file():
+            raise refuse(member, f"is a hard link to {member.link!r}, which is no file of it")
+        path.hardlink_to(source)
 
     def _holds(self, path: Path) -> bool:
         return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(self.root))
@@ -159,45 +167,67 @@ class _Child:
     """A process that writes some members, and says through a pipe how far it is."""
 
     def __init__(self, writer: Writer, members: Sequence[Member]) -> None:
-        self._members = members
+        self.members = members
+        self.done = 0
+        self.failure = b""
         parent = os.getpid()
-        self._pipe, end = os.pipe()
-        self._pid = os.fork()
-        if not self._pid:
-            _write_and_leave(writer, members, end, parent)
-        os.close(end)
+        self.pipe, end = os.pipe()
+        # An interrupt is the parent's to answer; between fork and that it would reach both.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+        try:
+            self._pid = os.fork()
+            if not self._pid:
+                _write_and_leave(writer, members, end, parent)
+        except OSError:
+            os.close(self.pipe)
+            raise
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            os.close(end)
 
-    def wait(self, count: Callable[[Member], None]) -> None:
-        """Until all is written; raises what the process did."""
-        failure, done = b"", 0
-        with os.fdopen(self._pipe, "rb", buffering=0) as pipe:
-            while said := pipe.read(2**16):
-                if failure or said.startswith(b"!"):
-                    failure += said
-                    continue
-                told, mark, rest = said.partition(b"!")
-                for member in self._members[done : done + len(told)]:
-                    count(member)
-                done, failure = done + len(told), mark + rest
-        pid, self._pid = self._pid, 0
-        os.waitpid(pid, 0)
-        if failure:
-            raise pickle.loads(failure[1:])
-        if done < len(self._members):
+    def hear(self, count: Callable[[Member], None]) -> bool:
+        """What it says now; False when it has said all.
+
+        Raises:
+            Exception: what went wrong in it.
+        """
+        said = os.read(self.pipe, 2**16)
+        dots, mark, rest = (b"", b"", said) if self.failure else said.partition(b"!")
+        for member in self.members[self.done : self.done + len(dots)]:
+            count(member)
+        self.done += len(dots)
+        self.failure += mark + rest
+        if said:
+            return True
+        if self.failure:
+            raise pickle.loads(self.failure[1:])
+        if self.done < len(self.members):
             raise DataError(
-                f"A process that wrote {self._members[done].name} was killed.",
+                f"A process that wrote {self.members[self.done].name} was killed.",
                 fix="Repeat the command: it goes on where it stopped.",
             )
+        return False
 
-    def stop(self) -> None:
-        if self._pid:
-            os.kill(self._pid, signal.SIGKILL)
-            os.waitpid(self._pid, 0)
+    def end(self) -> None:
+        """Stop it, where it is not done."""
+        os.close(self.pipe)
+        os.kill(self._pid, signal.SIGKILL)
+        os.waitpid(self._pid, 0)
+
+
+def _listen(children: Sequence[_Child], count: Callable[[Member], None]) -> None:
+    """Until all are done; raises what went wrong in the first that says so."""
+    with selectors.DefaultSelector() as selector:
+        for child in children:
+            selector.register(child.pipe, selectors.EVENT_READ, child)
+        while selector.get_map():
+            for key, _ in selector.select():
+                if not key.data.hear(count):
+                    selector.unregister(key.fd)
 
 
 def _write_and_leave(writer: Writer, members: Sequence[Member], end: int, parent: int) -> NoReturn:
     """What a process does: a dot for each file, or `!` and what went wrong."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is the parent's to end this
     try:
         dots = 0
         for member in members:

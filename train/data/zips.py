@@ -11,6 +11,7 @@ from functools import partial
 from train.data.members import CHUNK_BYTES, Member, Pieces
 
 FOLDER_OF_DOS, ENCRYPTED = 0x10, 1
+LONGEST_LINK = 4096
 LOCAL_HEADER = struct.Struct("<4s22xHH")
 
 
@@ -20,9 +21,12 @@ def list_zip(archive: zipfile.ZipFile, content: memoryview) -> Iterator[Member]:
         year, month, day, *time = info.date_time
         # Writers that know no time leave zeros.
         mtime = calendar.timegm((year, max(1, month), max(1, day), *time, 0, 0, 0))
-        if info.filename.endswith(("/", "\\")) or info.external_attr & FOLDER_OF_DOS:
+        of_dos = info.external_attr & FOLDER_OF_DOS and not mode and not info.file_size
+        if info.filename.endswith(("/", "\\")) or of_dos:
             yield Member(info.filename.rstrip("/\\"), 0, mtime, "folder")
         elif stat.S_ISLNK(mode):
+            if info.file_size > LONGEST_LINK:
+                raise zipfile.BadZipFile(f"{info.filename} is a link of {info.file_size} bytes")
             link = archive.read(info).decode()
             yield Member(info.filename, 0, mtime, "symlink", link=link)
         elif mode and stat.S_IFMT(mode) not in (0, stat.S_IFREG):

@@ -2,8 +2,8 @@
 
 A layout is a module with two functions:
 
-    recognise(folder) -> bool         looks at names only; returns at once
-    read(folder) -> Source            lists the pairs; opens no image
+    recognise(folder) -> bool         looks at names, and how documents begin; returns at once
+    read(folder) -> Source            lists the pairs; decodes no image
 
 A layout whose masks are no files of ids says how they are made, as `Drawn`. One that would fit
 many others has FALLBACK = True: it is asked where no other is recognised.
@@ -14,7 +14,7 @@ import os
 import pkgutil
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol, cast
@@ -107,6 +107,7 @@ def read_source(folder: Path, layout: str | None = None) -> Source:
             f"There is no layout {layout!r}.", fix=f"Take one of {', '.join(list_layouts())}."
         )
     known = {name: load_layout(name) for name in ([layout] if layout else list_layouts())}
+    folder = Path(os.path.abspath(folder))
     places = list(_walk(folder, SEARCH_DEPTH))
     for asked_last in (False, True):
         asked = {n: each for n, each in known.items() if hasattr(each, "FALLBACK") == asked_last}
@@ -192,9 +193,37 @@ def add_file(found: dict[str, Path], key: str, path: Path) -> None:
     found[key] = path
 
 
-def choose_prefix(part: str, keys: Iterable[str], taken: Container[str]) -> str:
-    """What keys of that part begin with, so that none is there twice: mostly nothing."""
-    return f"{part}_" if any(key in taken for key in keys) else ""
+@dataclass
+class Gathering:
+    """Images, their masks (or documents) and lists, part by part; no key is there twice."""
+
+    images: dict[str, Path] = field(default_factory=dict)
+    masks: dict[str, Path] = field(default_factory=dict)
+    lists: dict[ListName, list[str]] = field(default_factory=dict)
+
+    def add(
+        self,
+        name: str,
+        part: ListName | None,
+        images: Mapping[str, Path],
+        masks: Mapping[str, Path],
+    ) -> str:
+        """The pictures of a part; where one has a key of another part, all get its name in front.
+
+        Returns what they got in front.
+
+        Raises:
+            DataError: that does not help.
+        """
+        taken = self.images.keys() | self.masks.keys()
+        prefix = f"{name}_" if taken & (images.keys() | masks.keys()) else ""
+        for key, path in images.items():
+            add_file(self.images, prefix + key, path)
+        for key, path in masks.items():
+            add_file(self.masks, prefix + key, path)
+        if part and (listed := sorted(prefix + key for key in images if key in masks)):
+            self.lists[part] = [*self.lists.get(part, []), *listed]
+        return prefix
 
 
 def scan(folder: Path) -> list[tuple[str, bool]]:

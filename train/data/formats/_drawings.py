@@ -4,13 +4,15 @@ import csv
 import json
 import os
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Container, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from train.data.dataset import ClassInfo, Color
 from train.data.findings import TURN, Finding, name_some
-from train.data.formats import IMAGE_SUFFIXES, Drawn, list_names, read_text
+from train.data.formats import IMAGE_SUFFIXES, Drawn, list_names, normalise, read_text
 from train.data.masks import Mask, voc_color
 from train.data.shapes import Drawable, draw_shapes
 from train.errors import DataError
@@ -20,46 +22,78 @@ NAMES_OF_BACKGROUND = (BACKGROUND, "_background_", "__background__", "bg")
 NORMAL_FORMS: tuple[Literal["NFC", "NFD"], ...] = ("NFC", "NFD")
 LONGEST_FIELD = 2**27
 RESTORE = "Restore the image that was labelled, or label it as it is now."
+Key = TypeVar("Key", bound=Hashable)
 Labelled = tuple[str, Drawable]
 """The name of a class, and what it covers."""
 
 
-class Pictures:
-    """The images of a document, found below a folder and nowhere else."""
+@dataclass(frozen=True)
+class Wanted:
+    """An image that a document names, and where it may lie."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._by_name: dict[str, list[Path]] | None = None
+    name: str
+    places: tuple[str, ...] = ()
 
-    def find(self, name: str, *places: str) -> Path | None:
-        """The image that is called so, in one of these places, else where only one has its name.
 
-        A name without an ending may have any.
-        """
-        plain = name.replace("\\", "/")
-        for form in NORMAL_FORMS:
-            for place in (*places, ""):
-                path = os.path.normpath(
-                    os.path.join(self._folder, place, unicodedata.normalize(form, plain))
-                )
-                if os.path.isfile(path) and Path(path).is_relative_to(self._folder):
-                    return Path(path)
-        known = self._index()
-        last = unicodedata.normalize("NFC", plain.rpartition("/")[2])
-        found = known.get(last, [])
-        if not found and not last.lower().endswith(IMAGE_SUFFIXES):
-            found = [path for ending in IMAGE_SUFFIXES for path in known.get(last + ending, [])]
-        return found[0] if len(found) == 1 else None
+def find_pictures(folder: Path, wanted: Mapping[Key, Wanted]) -> dict[Key, Path]:
+    """The files of images, below `folder` and nowhere else, as far as they are there.
 
-    def _index(self) -> dict[str, list[Path]]:
-        if self._by_name is None:
-            self._by_name = {}
-            for folder, _, names in os.walk(self._folder):
-                for name in names:
-                    if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith("."):
-                        key = unicodedata.normalize("NFC", name)
-                        self._by_name.setdefault(key, []).append(Path(folder, name))
-        return self._by_name
+    One lies where its name says, else where no other file has its last part; a name without an
+    ending may have any.
+
+    Raises:
+        DataError: a file is two of the images.
+    """
+    found = {key: path for key, each in wanted.items() if (path := _find_exactly(folder, each))}
+    users: dict[Path, Wanted] = {}
+    for key, path in found.items():
+        if path in users:
+            raise DataError(
+                f"{path} is named twice, as {users[path].name} and as {wanted[key].name}.",
+                fix="Remove one of the two, or restore the picture that is missing.",
+            )
+        users[path] = wanted[key]
+    if len(found) == len(wanted):
+        return found
+    by_name = _index_by_name(folder, users)
+    missing = Counter(_get_last(each) for key, each in wanted.items() if key not in found)
+    for key, each in wanted.items():
+        last = _get_last(each)
+        if key not in found and missing[last] == 1 and (path := _find_alone(last, by_name)):
+            found[key] = path
+    return found
+
+
+def _find_exactly(folder: Path, wanted: Wanted) -> Path | None:
+    plain = wanted.name.replace("\\", "/")
+    for form in NORMAL_FORMS:
+        for place in (*wanted.places, ""):
+            name = unicodedata.normalize(form, plain)
+            path = Path(os.path.normpath(os.path.join(folder, place, name)))
+            if path.is_relative_to(folder) and os.path.isfile(path):
+                return path
+    return None
+
+
+def _get_last(wanted: Wanted) -> str:
+    return normalise(wanted.name.replace("\\", "/").rpartition("/")[2])
+
+
+def _find_alone(last: str, by_name: Mapping[str, list[Path]]) -> Path | None:
+    found = by_name.get(last, [])
+    if not found and not last.lower().endswith(IMAGE_SUFFIXES):
+        found = [path for ending in IMAGE_SUFFIXES for path in by_name.get(last + ending, [])]
+    return found[0] if len(found) == 1 else None
+
+
+def _index_by_name(folder: Path, but: Container[Path]) -> dict[str, list[Path]]:
+    found: dict[str, list[Path]] = {}
+    for place, _, names in os.walk(folder):
+        for name in names:
+            path = Path(place, name)
+            if name.lower().endswith(IMAGE_SUFFIXES) and name[0] != "." and path not in but:
+                found.setdefault(normalise(name), []).append(path)
+    return found
 
 
 def name_classes(labels: Iterable[str], colors: dict[str, Color] | None = None) -> list[ClassInfo]:
@@ -151,8 +185,13 @@ def find_unlisted(root: Path, images: Mapping[str, Path]) -> dict[str, Path]:
         for name in list_names(folder):
             stem, ending = os.path.splitext(name)
             if ending.lower() in IMAGE_SUFFIXES and os.path.abspath(folder / name) not in known:
-                key = stem if stem not in images and stem not in found else f"{folder.name}_{name}"
-                found[key] = folder / name
+                tried = (
+                    stem,
+                    f"{folder.name}_{name}",
+                    (folder / name).relative_to(root).as_posix(),
+                )
+                key = next(k for k in tried if k not in images and k not in found)
+                found[key.replace("/", "_")] = folder / name
     return found
 
 

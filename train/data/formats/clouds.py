@@ -11,7 +11,14 @@ from pathlib import Path
 import numpy as np
 
 from train.data.dataset import ClassInfo
-from train.data.formats import IMAGE_SUFFIXES, Drawn, Source, index_by_stem, normalise
+from train.data.formats import (
+    IMAGE_SUFFIXES,
+    Drawn,
+    Gathering,
+    Source,
+    index_by_stem,
+    normalise,
+)
 from train.data.formats._boxes import read_first
 from train.data.formats._drawings import read_rows, tell_absent
 from train.data.masks import Mask, voc_color
@@ -39,7 +46,10 @@ def read(folder: Path) -> Source:
     """The pictures and the runs of each; an image of the table is labelled."""
     table = folder / TABLE
     labels, runs = _read_table(table)
-    images = {name: path for part in FOLDERS for name, path in _index(folder / part).items()}
+    found = Gathering()
+    for part in FOLDERS:
+        found.add(part, None, index_by_stem(folder / part), {})
+    images = found.images
     masks: dict[str, Drawn] = {}
     for image, rows in runs.items():
         key = normalise(Path(image).stem)
@@ -79,10 +89,6 @@ class _Drawing:
                     f"{self._table}: {self._image}_{label}: {error}", fix=error.fix
                 ) from error
         return mask
-
-
-def _index(folder: Path) -> dict[str, Path]:
-    return index_by_stem(folder) if folder.is_dir() else {}
 
 
 def _read_table(path: Path) -> tuple[list[str], dict[str, dict[str, str]]]:

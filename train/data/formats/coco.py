@@ -19,10 +19,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from train.data.dataset import ClassInfo, ListName
 from train.data.findings import TURN, Finding, name_some
-from train.data.formats import Drawn, Source, add_file, choose_prefix, list_names
+from train.data.formats import Drawn, Gathering, Source, list_names
 from train.data.formats._drawings import (
     RESTORE,
-    Pictures,
+    Wanted,
+    find_pictures,
     find_unlisted,
     name_classes,
     read_json,
@@ -92,40 +93,56 @@ def read(folder: Path) -> Source:
     documents = {path: _read(path) for path in _find_documents(folder)}
     categories = _join_categories(documents)
     classes = name_classes(categories.values())
-    images: dict[str, Path] = {}
+    wanted = {
+        (path, info.id): Wanted(info.file_name, _list_places(folder, path))
+        for path, document in documents.items()
+        for info in document.images
+    }
+    found = find_pictures(folder, wanted)
+    gathered = Gathering()
     masks: dict[str, Path | Drawn] = {}
-    lists: dict[ListName, list[str]] = {}
-    absent: list[str] = []
-    pictures = Pictures(folder)
     for path, document in documents.items():
         by_image = _group(path, document)
-        found = _find_images(folder, path, document, pictures)
-        absent += [info.file_name for info in document.images if info.id not in found]
-        keys = {info.id: _name_key(info.file_name) for info in document.images if info.id in found}
-        part = _name_part(path)
-        prefix = choose_prefix(part or path.stem, keys.values(), images)
-        for info in document.images:
-            if info.id not in found:
-                continue
-            key = prefix + keys[info.id]
-            add_file(images, key, found[info.id])
-            if document.annotations:
-                drawing = _Drawing(path, classes, categories, info, by_image.get(info.id, []))
-                masks[key] = Drawn(path, drawing)
-        if part:
-            listed = [prefix + key for key in keys.values() if prefix + key in masks]
-            lists[part] = sorted([*lists.get(part, []), *listed])
+        infos = _name_all(path, [info for info in document.images if (path, info.id) in found])
+        shown = {key: found[path, info.id] for key, info in infos.items()}
+        part, drawn = _name_part(path), shown if document.annotations else {}
+        prefix = gathered.add(part or path.stem, part, shown, drawn)
+        for key in drawn:
+            info = infos[key]
+            drawing = _Drawing(path, classes, categories, info, by_image.get(info.id, []))
+            masks[prefix + key] = Drawn(path, drawing)
+    absent = [each.name for key, each in wanted.items() if key not in found]
     fix = "Put the images beside the annotations, as they were published."
     return Source(
         layout="coco",
         classes=classes,
         ignore_index=None,
-        images=images | find_unlisted(folder, images),
+        images=gathered.images | find_unlisted(folder, gathered.images),
         masks=masks,
-        lists=lists,
+        lists=gathered.lists,
         class_source=next(iter(documents)),
         findings=[*tell_absent(absent, "the documents", fix), *_tell_boxes(documents)],
     )
+
+
+def _name_all(path: Path, infos: Sequence[Picture]) -> dict[str, Picture]:
+    """The images of a document by their keys."""
+    named = {_name_key(info.file_name): info for info in infos}
+    if len(named) < len(infos):
+        kept = {info.id for info in named.values()}
+        twice = next(info for info in infos if info.id not in kept)
+        raise DataError(
+            f"{path}: two images are called {twice.file_name}, but for the ending or the folders.",
+            fix="Rename one of them.",
+        )
+    return named
+
+
+def _list_places(folder: Path, document: Path) -> tuple[str, ...]:
+    """Where the images of a document may lie."""
+    stem = document.stem.removeprefix("instances_")
+    beside = document.parent.relative_to(folder).as_posix()
+    return stem, f"images/{stem}", "images", beside, "data"
 
 
 def _find_documents(folder: Path) -> list[Path]:
@@ -189,10 +206,11 @@ def _join_categories(documents: Mapping[Path, Document]) -> dict[str, str]:
     """
     every = [(p, c) for p, document in documents.items() for c in document.categories]
     used = {a.category_id for document in documents.values() for a in document.annotations}
-    above = {category.supercategory for _, category in every}
+    above = {(c.supercategory, c.id) for _, c in every}
     found: dict[str, str] = {}
     for path, category in every:
-        if category.name in above and category.id not in used:
+        is_root = category.supercategory in (None, "none") and category.id not in used
+        if is_root and any(name == category.name and i != category.id for name, i in above):
             continue
         if found.setdefault(category.id, category.name) != category.name:
             raise DataError(
@@ -223,16 +241,6 @@ def _group(path: Path, document: Document) -> dict[str, list[Annotation]]:
             fix="List them under images, or remove their annotations.",
         )
     return by_image
-
-
-def _find_images(
-    folder: Path, path: Path, document: Document, pictures: Pictures
-) -> dict[str, Path]:
-    stem = path.stem.removeprefix("instances_")
-    beside = path.parent.relative_to(folder).as_posix()
-    places = (stem, f"images/{stem}", "images", beside, "data")
-    found = {info.id: pictures.find(info.file_name, *places) for info in document.images}
-    return {number: place for number, place in found.items() if place}
 
 
 def _tell_boxes(documents: Mapping[Path, Document]) -> list[Finding]:

@@ -17,11 +17,12 @@ import numpy as np
 
 from train.data.dataset import ClassInfo, ListName
 from train.data.findings import Finding
-from train.data.formats import Drawn, Source, add_file
+from train.data.formats import Drawn, Source, add_file, normalise
 from train.data.formats._drawings import (
     Labelled,
-    Pictures,
+    Wanted,
     draw_labelled,
+    find_pictures,
     find_unlisted,
     name_classes,
     parse_color,
@@ -58,23 +59,17 @@ def read(folder: Path) -> Source:
     masks: dict[str, Path | Drawn] = {}
     lists: dict[ListName, list[str]] = {}
     absent: list[str] = []
-    pictures = Pictures(folder)
-    for element in described:
+    found = find_pictures(folder, dict(enumerate(map(_locate, described))))
+    for number, element in enumerate(described):
         name, subset = element.get("name", ""), element.get("subset", "")
-        place = pictures.find(name, f"images/{subset}", "images") if name else None
-        if place is None:
+        if number not in found:
             absent.append(name)
             continue
-        key = PurePosixPath(name).with_suffix("").as_posix().replace("/", "_")
+        key = normalise(PurePosixPath(name).with_suffix("").as_posix().replace("/", "_"))
         key = f"{subset}_{key}" if key in images and subset else key
-        add_file(images, key, place)
-        masks[key] = draw_labelled(
-            path,
-            classes,
-            partial(_list_shapes, element),
-            said=_read_size(path, element),
-            name=name,
-        )
+        add_file(images, key, found[number])
+        shapes = partial(_list_shapes, element)
+        masks[key] = draw_labelled(path, classes, shapes, _read_size(path, element), name)
         if part := PARTS.get(subset.lower()):
             lists.setdefault(part, []).append(key)
     fix = "Export the task with its images, or put them into images/."
@@ -88,6 +83,10 @@ def read(folder: Path) -> Source:
         class_source=path,
         findings=[*tell_absent(absent, DOCUMENT, fix), *_tell_undrawn(described)],
     )
+
+
+def _locate(image: Element) -> Wanted:
+    return Wanted(image.get("name", ""), (f"images/{image.get('subset', '')}", "images"))
 
 
 def _parse(path: Path) -> Element:

@@ -13,9 +13,9 @@ from pathlib import Path
 from train.data.dataset import ClassInfo, Color, ListName
 from train.data.formats import (
     IMAGE_SUFFIXES,
+    Gathering,
     Source,
     add_file,
-    choose_prefix,
     list_names,
     normalise,
     read_text,
@@ -58,25 +58,18 @@ def recognise(folder: Path) -> bool:
 
 def read(folder: Path) -> Source:
     """The pairs of a `DataSet` folder; each part's are its list."""
-    images: dict[str, Path] = {}
-    masks: dict[str, Path] = {}
-    lists: dict[ListName, list[str]] = {}
+    gathered = Gathering()
     for name, part in PARTS.items():
         found = _index(folder / "Img" / part, PREFIXES[0])
-        drawn = _index(folder / "Mask" / part, PREFIXES[1])
-        prefix = choose_prefix(name, found, images)
-        images |= {f"{prefix}{key}": path for key, path in found.items()}
-        masks |= {f"{prefix}{key}": path for key, path in drawn.items()}
-        if listed := sorted(f"{prefix}{key}" for key in found.keys() & drawn.keys()):
-            lists[name] = listed
+        gathered.add(name, name, found, _index(folder / "Mask" / part, PREFIXES[1]))
     classes, source = _read_classes(folder)
     return Source(
         layout="jetcar",
         classes=classes,
         ignore_index=None,
-        images=images,
-        masks=masks,
-        lists=lists,
+        images=gathered.images,
+        masks=gathered.masks,
+        lists=gathered.lists,
         class_source=source,
         fixed_classes=True,
     )
@@ -114,7 +107,10 @@ def _name_classes(colors: list[Color]) -> list[ClassInfo]:
 
 def _read_settings(path: Path) -> list[ClassInfo]:
     """The classes of a settings file; none where it is an XML of something else."""
-    text = read_text(path)
+    try:
+        text = read_text(path)
+    except DataError:
+        return []
     if "<segm_class_defs" not in text:
         return []
     try:

@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from train.data.dataset import ClassInfo, ListName
+from train.data.dataset import ClassInfo
 from train.data.findings import Finding, name_some
 from train.data.formats import (
     IMAGE_SUFFIXES,
+    Gathering,
     Source,
-    choose_prefix,
     index_by_stem,
     list_names,
     read_class_names,
@@ -66,40 +66,32 @@ def recognise(folder: Path) -> bool:
 
 def read(folder: Path) -> Source:
     """The images of the folder; those with a JSON are labelled."""
-    images: dict[str, Path] = {}
-    documents: dict[str, Path] = {}
-    lists: dict[ListName, list[str]] = {}
+    found = Gathering()
     for part, shown, drawn in _find_places(folder):
-        found = index_by_stem(shown)
-        written = index_by_stem(drawn, (".json",)) if drawn else {}
-        prefix = choose_prefix(part or shown.name, found, images)
-        images |= {f"{prefix}{key}": path for key, path in found.items()}
-        documents |= {f"{prefix}{key}": path for key, path in written.items()}
-        if part:
-            listed = [f"{prefix}{key}" for key in found if key in written]
-            lists[part] = [*lists.get(part, []), *listed]
-    content = {key: _read(path, key in images) for key, path in documents.items()}
+        documents = index_by_stem(drawn, (".json",)) if drawn else {}
+        found.add(part or shown.name, part, index_by_stem(shown), documents)
+    content = {key: _read(path, key in found.images) for key, path in found.masks.items()}
     listed_in = next((p / LABELS for p in (folder, folder.parent) if (p / LABELS).exists()), None)
     classes = _list_classes(listed_in, content)
     ignored = any(label == IGNORED for label in _list_labels(content))
-    foreign = [str(documents[key]) for key, document in content.items() if document is None]
+    foreign = [str(found.masks[key]) for key, document in content.items() if document is None]
     return Source(
         layout="labelme",
         classes=classes,
         ignore_index=VOID if ignored else None,
-        images=images,
+        images=found.images,
         masks={
             key: draw_labelled(
-                documents[key],
+                found.masks[key],
                 classes,
                 partial(_list_shapes, document),
-                said=_read_size(documents[key], document),
+                said=_read_size(found.masks[key], document),
                 ignored={IGNORED: VOID},
             )
             for key, document in content.items()
             if document is not None
         },
-        lists=lists,
+        lists=found.lists,
         class_source=listed_in,
         findings=_tell_foreign(foreign),
     )

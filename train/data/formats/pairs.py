@@ -19,16 +19,15 @@ from train.data.dataset import ListName
 from train.data.findings import Finding, name_some
 from train.data.formats import (
     IMAGE_SUFFIXES,
+    Gathering,
     Source,
     add_file,
-    choose_prefix,
     list_names,
     normalise,
     read_lines,
 )
 from train.data.formats._classes import read_classes
 from train.data.formats._folders import PARTS, find_places, index_folders
-from train.data.masks import VOID
 
 FALLBACK = True
 ENDINGS = re.compile(
@@ -78,32 +77,30 @@ def recognise(folder: Path) -> bool:
 
 def read(folder: Path) -> Source:
     """The pairs in all folders that belong together."""
-    images: dict[str, Path] = {}
-    masks: dict[str, Path] = {}
-    lists: dict[ListName, list[str]] = {}
+    gathered = Gathering()
     parts = _find_parts(folder)
     for each in parts:
-        keys = {name: name.replace("/", "_") for name in {*each.images, *each.masks}}
-        prefix = choose_prefix(each.name, keys.values(), images)
-        for name, path in each.images.items():
-            add_file(images, prefix + keys[name], path)
-        for name, path in each.masks.items():
-            add_file(masks, prefix + keys[name], path)
-        if each.part:
-            listed = [prefix + keys[name] for name in each.images if name in each.masks]
-            lists[each.part] = [*lists.get(each.part, []), *sorted(listed)]
+        gathered.add(each.name, each.part, _flatten(each.images), _flatten(each.masks))
+    lists, findings = gathered.lists, [*_tell_unread(folder, parts), *_tell_cores(parts)]
+    if not lists:
+        lists, told = _read_lists(folder, gathered.images)
+        findings += told
     found = read_classes(folder, *(place for each in parts for place in each.folders))
     return Source(
         layout="pairs",
         classes=found.classes,
-        ignore_index=VOID,
-        images=images,
-        masks=masks,
-        lists=lists or _read_lists(folder, images),
+        ignore_index=None,
+        images=gathered.images,
+        masks=gathered.masks,
+        lists=lists,
         class_source=found.path,
         colors_bind=found.have_colors,
-        findings=[*_tell_unread(folder, parts), *_tell_cores(parts)],
+        findings=findings,
     )
+
+
+def _flatten(files: Files) -> Files:
+    return {name.replace("/", "_"): path for name, path in files.items()}
 
 
 def _find_parts(folder: Path) -> list[Part]:
@@ -129,9 +126,12 @@ def _find_parts(folder: Path) -> list[Part]:
         files = _index(place, deep=False)
         masks = _find_beside(files)
         taken = {*masks.values()}
-        images = {_name_image(key, masks): path for key, path in files.items() if path not in taken}
-        if images and (masks or name):
-            found.append(Part(place.name, name, images, masks, (place,)))
+        shown_here: Files = {}
+        for key, path in files.items():
+            if path not in taken:
+                add_file(shown_here, _name_image(key, masks), path)
+        if shown_here and (masks or name):
+            found.append(Part(place.name, name, shown_here, masks, (place,)))
         if masks and not name:
             break
     return found
@@ -247,21 +247,34 @@ def _name_image(key: str, masks: Iterable[str]) -> str:
     return bare if not masks or bare in masks else key
 
 
-def _read_lists(folder: Path, images: Mapping[str, Path]) -> dict[ListName, list[str]]:
+def _read_lists(
+    folder: Path, images: Mapping[str, Path]
+) -> tuple[dict[ListName, list[str]], list[Finding]]:
     """Lists of names, where any of them is an image's."""
+    seen = []
     for place in LIST_FOLDERS:
         names = {name.lower(): folder / place / name for name in list_names(folder / place)}
+        paths = {part: names[f"{part}.txt"] for part in LISTS if f"{part}.txt" in names}
         lists = {
-            part: [
-                normalise(os.path.splitext(line)[0]).rpartition("/")[2]
-                for line in read_lines(names[f"{part}.txt"])
-            ]
-            for part in LISTS
-            if f"{part}.txt" in names
+            part: [_find_key(line, images) for line in read_lines(path)]
+            for part, path in paths.items()
         }
         if any(key in images for keys in lists.values() for key in keys):
-            return lists
-    return {}
+            return lists, []
+        seen += [str(path) for path in paths.values()]
+    if not seen:
+        return {}, []
+    message = f"No line of {name_some(seen)} is the name of an image: they are not taken for lists."
+    return {}, [Finding("unread_list", "warning", message, files=tuple(seen))]
+
+
+def _find_key(line: str, images: Mapping[str, Path]) -> str:
+    """The image that a line names: by its path or by its last part, with or without ending."""
+    name = normalise(line.split("\t", maxsplit=1)[0].strip())
+    stem, ending = os.path.splitext(name)
+    bare = stem if ending.lower() in IMAGE_SUFFIXES else name
+    tried = (bare.replace("/", "_"), bare.rpartition("/")[2])
+    return next((key for key in tried if key in images), tried[1])
 
 
 def _tell_unread(folder: Path, parts: Iterable[Part]) -> list[Finding]:

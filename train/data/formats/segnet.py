@@ -11,7 +11,8 @@ import re
 from pathlib import Path
 
 from train.data.dataset import ClassInfo, ListName
-from train.data.formats import Source, choose_prefix, list_names, normalise, read_lines
+from train.data.findings import Finding
+from train.data.formats import Source, list_names, normalise, read_lines
 from train.data.formats._classes import read_classes
 from train.data.masks import voc_color
 from train.errors import DataError
@@ -27,6 +28,7 @@ CAMVID = (
     *("sky", "building", "pole", "road", "pavement", "tree", "sign", "fence", "car"),
     *("pedestrian", "bicyclist"),
 )
+TOLD = "No file names the classes: they are taken for the 11 of CamVid, and 11 for void."
 SHOWN = 80
 ENDINGS = re.compile(rb"\.(?:png|jpe?g|bmp|tiff?|gif)(?=[\s]|$)", re.IGNORECASE)
 
@@ -48,8 +50,8 @@ def read(folder: Path) -> Source:
     for name, part in PARTS.items():
         if f"{name}.txt" in list_names(folder):
             pairs = _read_list(folder, folder / f"{name}.txt")
-            taken = {key for key in pairs if key in images and images[key] != pairs[key][0]}
-            prefix = choose_prefix(name, taken, images)
+            is_taken = any(images.get(key, image) != image for key, (image, _) in pairs.items())
+            prefix = f"{name}_" if is_taken else ""
             images |= {f"{prefix}{key}": image for key, (image, _) in pairs.items()}
             masks |= {f"{prefix}{key}": mask for key, (_, mask) in pairs.items()}
             lists[part] = [f"{prefix}{key}" for key in pairs]
@@ -69,6 +71,7 @@ def read(folder: Path) -> Source:
         class_source=found.path,
         colors_bind=found.have_colors,
         fixed_classes=is_camvid,
+        findings=[Finding("camvid", "note", TOLD)] if is_camvid else [],
     )
 
 

@@ -71,8 +71,14 @@ def read(folder: Path) -> Source:
     urls: dict[str, str] = {}
     masks: dict[str, Path | Drawn] = {}
     absent: list[str] = []
+    users: dict[Path, str] = {}
     for image, asset in export.assets.items():
         place = _find_image(folder, image)
+        if place and users.setdefault(place, image) != image:
+            raise DataError(
+                f"{path}: {users[place]} and {image} are both taken for {place}.",
+                fix="Give the pictures different names, or remove one of the two.",
+            )
         if not place and not image.startswith(("http://", "https://")):
             absent.append(image)
             continue

@@ -11,8 +11,8 @@ from pathlib import Path
 from train.data.dataset import ClassInfo, ListName
 from train.data.formats import (
     IMAGE_SUFFIXES,
+    Gathering,
     Source,
-    choose_prefix,
     index_by_stem,
     read_class_names,
 )
@@ -43,17 +43,10 @@ def read(folder: Path) -> Source:
         )
     pair = _find_pair(folder)
     assert pair is not None
-    images: dict[str, Path] = {}
-    masks: dict[str, Path] = {}
-    lists: dict[ListName, list[str]] = {}
+    found = Gathering()
     for part in PARTS if pair == GENERATIONS[1] else ["train"]:
         shown, drawn = (folder / name.replace("train/", f"{part}/") for name in pair)
-        found, truths = index_by_stem(shown), index_by_stem(drawn)
-        prefix = choose_prefix(part, found, images)
-        images |= {f"{prefix}{key}": each for key, each in found.items()}
-        masks |= {f"{prefix}{key}": each for key, each in truths.items()}
-        if listed := sorted(f"{prefix}{key}" for key in found.keys() & truths.keys()):
-            lists[PARTS[part]] = [*lists.get(PARTS[part], []), *listed]
+        found.add(part, PARTS[part], index_by_stem(shown), index_by_stem(drawn))
     return Source(
         layout="waggle",
         classes=[
@@ -61,9 +54,9 @@ def read(folder: Path) -> Source:
             for i, name in enumerate(read_class_names(path))
         ],
         ignore_index=None,
-        images=images,
-        masks=masks,
-        lists=lists if len(lists) > 1 else {},
+        images=found.images,
+        masks=found.masks,
+        lists=found.lists if len(found.lists) > 1 else {},
         class_source=path,
     )
 
