@@ -9,7 +9,7 @@ import re
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from train.data.archives import Archive, open_archive
@@ -155,7 +155,7 @@ def _check(source: Path, member: Member) -> Member:
     """`member`, when nothing about it can reach outside the target."""
     plain, link = _read_name(member.name), _read_name(member.link)
     if (plain, link) != (member.name, member.link):
-        member = replace(member, name=plain, link=link)
+        member = member._replace(name=plain, link=link)
     if member.kind == "file" and plain and plain[0] != "/" and not _is_odd(plain):
         return member
     name = PurePosixPath(plain.replace("\\", "/"))
@@ -167,7 +167,7 @@ def _check(source: Path, member: Member) -> Member:
         base = name.parent if member.kind == "symlink" else PurePosixPath()
         if PurePosixPath(member.link).is_absolute() or _leaves(base / member.link):
             raise refuse(member, f"of {source.name} is a link that leaves the target")
-    return replace(member, name=name.as_posix())
+    return member._replace(name=name.as_posix())
 
 
 def _read_name(name: str) -> str:

@@ -1,8 +1,7 @@
 """One entry of an archive or a folder, as all kinds of them give it."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 CHUNK_BYTES = 2**16
 
@@ -10,8 +9,7 @@ Pieces = Iterable[bytes | memoryview]
 Kind = Literal["file", "folder", "symlink", "hardlink", "device"]
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(NamedTuple):
     """One entry. `link` is set for links; a hard link's is relative to the root.
 
     `read` gives the content of a file, in pieces; with `is_mapped` to any process that was forked

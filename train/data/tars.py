@@ -7,7 +7,6 @@ that give a name or times. The library reads all others.
 
 import tarfile
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from functools import partial
 
 from train.data.members import CHUNK_BYTES, Kind, Member, Pieces
@@ -59,7 +58,7 @@ def _parse(header: bytes, content: memoryview, offset: int) -> tuple[Member, int
     if member is None:
         return None
     if name:
-        member = replace(member, name=name.rstrip("/") if member.kind == "folder" else name)
+        member = member._replace(name=name.rstrip("/") if member.kind == "folder" else name)
     return member, offset + BLOCK + _pad(member.size)
 
 
@@ -109,11 +108,16 @@ def _is_whole(header: bytes) -> bool:
     """Whether size and time are text, and the checksum is right."""
     if (header[124] | header[136]) & NO_TEXT:
         return False
-    return sum(header) - sum(header[148:156]) + 8 * 32 == _parse_octal(header[148:156])
+    # Most bytes are zeros: without them the sum takes a third of the time.
+    total = sum(header.translate(None, b"\0")) - sum(header[148:156]) + 8 * 32
+    return total == _parse_octal(header[148:155])
 
 
 def _parse_octal(field: bytes) -> int:
-    return int(field.partition(b"\0")[0].strip() or b"0", 8)
+    try:
+        return int(field[:-1], 8)  # as nearly all are written
+    except ValueError:
+        return int(field.partition(b"\0")[0].strip() or b"0", 8)
 
 
 def _cut(content: memoryview, start: int, size: int) -> Callable[[], Pieces]:

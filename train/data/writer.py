@@ -90,12 +90,19 @@ class Writer:
         if PROCESSES > 1 and len(mapped) >= FEWEST_TO_SHARE and hasattr(os, "fork"):
             self._share(mapped)
             return
-        # What small files take is the file system's time, and threads stand in each other's way.
-        self._write([member for member in mapped if member.size < LARGE_BYTES])
+        # Threads for large files alone: what small ones take is the file system's time, and threads
+        # stand in each other's way there.
         large = [member for member in mapped if member.size >= LARGE_BYTES]
         with ThreadPoolExecutor(PROCESSES) as pool:
-            for member, _ in zip(large, pool.map(self._write_one, large), strict=True):
-                self._count(member)
+            try:
+                writing = [pool.submit(self._write_one, member) for member in large]
+                self._write([member for member in mapped if member.size < LARGE_BYTES])
+                for member, future in zip(large, writing, strict=True):
+                    future.result()
+                    self._count(member)
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
 
     def _write_one(self, member: Member) -> None:
         _write_file(self, member)
