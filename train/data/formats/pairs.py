@@ -100,7 +100,10 @@ def read(folder: Path) -> Source:
 
 
 def _flatten(files: Files) -> Files:
-    return {name.replace("/", "_"): path for name, path in files.items()}
+    found: Files = {}
+    for name, path in files.items():
+        add_file(found, name.replace("/", "_"), path)
+    return found
 
 
 def _find_parts(folder: Path) -> list[Part]:
@@ -110,31 +113,35 @@ def _find_parts(folder: Path) -> list[Part]:
         images = {key: path for key, path in _index(shown).items() if path not in seen}
         drawings = _index(drawn) if drawn else {}
         masks = _match({k: path for k, path in drawings.items() if path not in seen}, images)
-        by_core = ""
-        if drawings and not masks.keys() & images.keys():
-            cores = _match_cores(masks, images)
-            taken = {*cores.values()}
-            masks = cores | {name: path for name, path in masks.items() if path not in taken}
-            by_core = next((f"{name} = {path.stem}" for name, path in cores.items()), "")
+        cores = {} if masks.keys() & images.keys() else _match_cores(masks, images)
+        taken = {*cores.values()}
+        masks = cores | {name: path for name, path in masks.items() if path not in taken}
+        by_core = next((f"{name} = {path.stem}" for name, path in cores.items()), "")
         folders = (shown, drawn) if drawn else (shown,)
         found.append(Part(part or shown.name, part, images, masks, folders, by_core))
-    if found:
-        return found
+    return found or _find_parts_beside(folder)
+
+
+def _find_parts_beside(folder: Path) -> list[Part]:
+    """Where images and masks lie in one folder: in this one, else in each of its parts."""
+    if here := _pair_beside(folder, None):
+        return [here]
     named = index_folders(folder)
-    below = [(part, named[low]) for low, part in PARTS.items() if low in named]
-    for name, place in ((None, folder), *below):
-        files = _index(place, deep=False)
-        masks = _find_beside(files)
-        taken = {*masks.values()}
-        shown_here: Files = {}
-        for key, path in files.items():
-            if path not in taken:
-                add_file(shown_here, _name_image(key, masks), path)
-        if shown_here and (masks or name):
-            found.append(Part(place.name, name, shown_here, masks, (place,)))
-        if masks and not name:
-            break
-    return found
+    below = [_pair_beside(named[low], part) for low, part in PARTS.items() if low in named]
+    return [each for each in below if each]
+
+
+def _pair_beside(folder: Path, part: ListName | None) -> Part | None:
+    files = _index(folder, deep=False)
+    masks = _find_beside(files)
+    taken = {*masks.values()}
+    images: Files = {}
+    for key, path in files.items():
+        if path not in taken:
+            add_file(images, _name_image(key, masks), path)
+    # A part without masks is unlabelled; any other folder without masks is something else.
+    wanted = bool(images) and (bool(masks) or part is not None)
+    return Part(folder.name, part, images, masks, (folder,)) if wanted else None
 
 
 def _index(folder: Path, deep: bool = True) -> Files:
