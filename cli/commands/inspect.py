@@ -10,7 +10,7 @@ from cli import options
 Sheet = Annotated[
     Path | None, typer.Option("--sheet", help="PNG that gets some images with their masks.")
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Look at names alone; open no image.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Look at names alone; decode no image.")]
 
 
 def command(

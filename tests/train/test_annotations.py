@@ -12,7 +12,7 @@ from pycocotools import mask as coco
 
 from tests.train.layouts import NAMES, Scene, cut, make_scenes, save, write_layout
 from train.data.formats import Drawn, Source, read_source
-from train.data.formats.coco import Annotation, find_runs
+from train.data.formats._instances import Annotation, find_runs
 from train.data.masks import Mask
 from train.data.separate import separate_dataset
 from train.errors import DataError
@@ -506,3 +506,14 @@ def test_a_manifest_of_others_reads_and_writes_nothing_elsewhere(
     with pytest.raises(DataError, match="is not inside of the dataset"):
         separate_dataset(tmp_path / "set", tmp_path / "out")
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_all_pictures_beside_those_of_documents_are_kept(tmp_path: Path) -> None:
+    for part in ("train", "val", "test"):
+        for name in ("1.png", "more.png"):
+            save(tmp_path / "set" / part / "images" / name, np.zeros((60, 80, 3), np.uint8))
+        path = tmp_path / "set/annotations" / f"instances_{part}.json"
+        write_coco(path, [f"{part}/images/1.png"], [BOX])
+    save(tmp_path / "set/train/images/1.jpg", np.zeros((60, 80, 3), np.uint8))
+    images = read_source(tmp_path / "set").images
+    assert sorted(images.values()) == sorted((tmp_path / "set").rglob("images/*"))

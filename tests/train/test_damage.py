@@ -2,8 +2,10 @@
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,6 +27,15 @@ KEY = "scene 00 ü"
 def find(folder: Path, name: str) -> Path:
     (path,) = folder.rglob(name)
     return path
+
+
+@contextmanager
+def edit(folder: Path, name: str) -> Iterator[Any]:
+    """The content of a JSON, which is written back as it then is."""
+    path = find(folder, name)
+    content = json.loads(path.read_text())
+    yield content
+    path.write_text(json.dumps(content))
 
 
 def truncate_jpeg(folder: Path) -> None:
@@ -121,11 +132,9 @@ def repeat_row(folder: Path) -> None:
 
 
 def move_box(folder: Path) -> None:
-    path = find(folder, "skies-export.json")
-    content = json.loads(path.read_text())
-    for point in content["assets"][KEY]["regions"][0]["points"]:
-        point["x"] += 1000
-    path.write_text(json.dumps(content))
+    with edit(folder, "skies-export.json") as content:
+        for point in content["assets"][KEY]["regions"][0]["points"]:
+            point["x"] += 1000
 
 
 def cut_export(folder: Path) -> None:
@@ -226,24 +235,18 @@ def misname_label(folder: Path) -> None:
 
 
 def unknow_category(folder: Path) -> None:
-    path = find(folder, "instances_train2017.json")
-    content = json.loads(path.read_text())
-    content["annotations"][0]["category_id"] = 999
-    path.write_text(json.dumps(content))
+    with edit(folder, "instances_train2017.json") as content:
+        content["annotations"][0]["category_id"] = 999
 
 
 def cut_coco_run(folder: Path) -> None:
-    path = find(folder, "instances_train2017.json")
-    content = json.loads(path.read_text())
-    content["annotations"][1]["segmentation"]["size"] = [3, 3]
-    path.write_text(json.dumps(content))
+    with edit(folder, "instances_train2017.json") as content:
+        content["annotations"][1]["segmentation"]["size"] = [3, 3]
 
 
 def set_outline(folder: Path, outline: object) -> None:
-    path = find(folder, "instances_train2017.json")
-    content = json.loads(path.read_text())
-    content["annotations"][0]["segmentation"] = outline
-    path.write_text(json.dumps(content))
+    with edit(folder, "instances_train2017.json") as content:
+        content["annotations"][0]["segmentation"] = outline
 
 
 def lose_number(folder: Path) -> None:
@@ -283,10 +286,8 @@ def cut_compressed_runs(folder: Path) -> None:
 
 
 def lose_file_name(folder: Path) -> None:
-    path = find(folder, "instances_train2017.json")
-    content = json.loads(path.read_text())
-    del content["images"][3]["file_name"]
-    path.write_text(json.dumps(content))
+    with edit(folder, "instances_train2017.json") as content:
+        del content["images"][3]["file_name"]
 
 
 def nest_deep(folder: Path) -> None:
@@ -296,24 +297,18 @@ def nest_deep(folder: Path) -> None:
 def leave_folder(folder: Path) -> None:
     """A picture of the laptop is no part of a dataset, whatever a document says."""
     save(folder.parent / "private.png", np.zeros((4, 4, 3), np.uint8))
-    path = find(folder, "instances_train2017.json")
-    content = json.loads(path.read_text())
-    content["images"][0]["file_name"] = "../../private.png"
-    path.write_text(json.dumps(content))
+    with edit(folder, "instances_train2017.json") as content:
+        content["images"][0]["file_name"] = "../../private.png"
 
 
 def resize_asset(folder: Path) -> None:
-    path = find(folder, "skies-export.json")
-    content = json.loads(path.read_text())
-    content["assets"][KEY]["asset"]["size"] = {"width": 9, "height": 9}
-    path.write_text(json.dumps(content))
+    with edit(folder, "skies-export.json") as content:
+        content["assets"][KEY]["asset"]["size"] = {"width": 9, "height": 9}
 
 
 def untag_region(folder: Path) -> None:
-    path = find(folder, "skies-export.json")
-    content = json.loads(path.read_text())
-    content["assets"][KEY]["regions"][0]["tags"] = []
-    path.write_text(json.dumps(content))
+    with edit(folder, "skies-export.json") as content:
+        content["assets"][KEY]["regions"][0]["tags"] = []
 
 
 def unname_label(folder: Path) -> None:
@@ -322,17 +317,13 @@ def unname_label(folder: Path) -> None:
 
 
 def swell_circle(folder: Path) -> None:
-    path = find(folder, f"{KEY}.json")
-    content = json.loads(path.read_text())
-    content["shapes"][0] |= {"shape_type": "circle", "points": [[5, 5], [1e9, 5]]}
-    path.write_text(json.dumps(content))
+    with edit(folder, f"{KEY}.json") as content:
+        content["shapes"][0] |= {"shape_type": "circle", "points": [[5, 5], [1e9, 5]]}
 
 
 def break_circle(folder: Path) -> None:
-    path = find(folder, f"{KEY}.json")
-    content = json.loads(path.read_text())
-    content["shapes"][0] |= {"shape_type": "circle", "points": [[5, 5]]}
-    path.write_text(json.dumps(content))
+    with edit(folder, f"{KEY}.json") as content:
+        content["shapes"][0] |= {"shape_type": "circle", "points": [[5, 5]]}
 
 
 def misstate_size(folder: Path) -> None:

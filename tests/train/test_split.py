@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from train.data.dataset import ClassInfo, FileInfo, ListName
+from train.data.dataset import SPLIT, ClassInfo, FileInfo, ListName
 from train.data.formats import Source
-from train.data.split import SPLIT, SplitSettings, choose_lists, split_groups
+from train.data.split import SplitSettings, choose_lists, split_groups
 from train.data.survey import Checked, Survey
 from train.data.truths import Truth
 from train.errors import DataError

@@ -13,7 +13,8 @@ from train.errors import DataError
 
 MANIFEST = "dataset.json"
 ListName = Literal["train", "val", "test", "unlabelled"]
-LISTS: tuple[ListName, ...] = ("train", "val", "test", "unlabelled")
+SPLIT: tuple[ListName, ...] = ("train", "val", "test")
+LISTS: tuple[ListName, ...] = (*SPLIT, "unlabelled")
 Color = tuple[int, int, int]
 
 

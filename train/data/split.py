@@ -14,13 +14,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from train.data.dataset import LISTS, ListName
+from train.data.dataset import LISTS, SPLIT, ListName
 from train.data.findings import Finding, name_some
 from train.data.survey import Survey
 from train.errors import DataError
 
 Lists = dict[ListName, list[str]]
-SPLIT: tuple[ListName, ...] = ("train", "val", "test")
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,8 @@ from train.errors import DataError
 NAMES = ("class_names.list", "class_names.txt", "classes.txt", "labels.txt", "names.txt")
 TABLES = ("class_dict.csv", "label_colors.txt", "labelmap.txt", "colors.csv", "classes.csv")
 IDS = "_classes.csv"
+IGNORED = "__ignore__"
+"""LabelMe's name of what is no class."""
 NUMBER = re.compile(r"(?<![\w.])\d+(?![\w.])")
 
 

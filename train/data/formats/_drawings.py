@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar
 
 from train.data.dataset import ClassInfo, Color
 from train.data.findings import TURN, Finding, name_some
-from train.data.formats import IMAGE_SUFFIXES, Drawn, list_names, normalise, read_text
+from train.data.formats import IMAGE_SUFFIXES, Drawn, add_file, list_names, normalise, read_text
 from train.data.masks import Mask, voc_color
 from train.data.shapes import Drawable, draw_shapes
 from train.errors import DataError
@@ -185,14 +185,23 @@ def find_unlisted(root: Path, images: Mapping[str, Path]) -> dict[str, Path]:
         for name in list_names(folder):
             stem, ending = os.path.splitext(name)
             if ending.lower() in IMAGE_SUFFIXES and os.path.abspath(folder / name) not in known:
-                tried = (
-                    stem,
-                    f"{folder.name}_{name}",
-                    (folder / name).relative_to(root).as_posix(),
-                )
-                key = next(k for k in tried if k not in images and k not in found)
-                found[key.replace("/", "_")] = folder / name
+                whole = (folder / name).relative_to(root).as_posix().replace("/", "_")
+                is_taken = stem in images or stem in found
+                add_file(found, whole if is_taken else stem, folder / name)
     return found
+
+
+def check_size(said: tuple[int, int] | None, height: int, width: int) -> None:
+    """That an image has the height and width which its document gives, where it does.
+
+    Raises:
+        DataError: it has not.
+    """
+    if said and said != (height, width):
+        raise DataError(
+            f"it is of an image of {said[1]} x {said[0]}; this one is {width} x {height}.",
+            fix=TURN if said == (width, height) else RESTORE,
+        )
 
 
 def draw_labelled(
@@ -214,11 +223,7 @@ def draw_labelled(
 
     def draw(height: int, width: int) -> Mask:
         try:
-            if said and said != (height, width):
-                raise DataError(
-                    f"it is of an image of {said[1]} x {said[0]}; this one is {width} x {height}.",
-                    fix=TURN if said == (width, height) else RESTORE,
-                )
+            check_size(said, height, width)
             listed = [(ids[label], shape) for label, shape in shapes()]
             return draw_shapes(listed, height, width)
         except DataError as error:

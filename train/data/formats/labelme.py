@@ -29,6 +29,7 @@ from train.data.formats import (
     list_names,
     read_class_names,
 )
+from train.data.formats._classes import IGNORED
 from train.data.formats._drawings import (
     Labelled,
     draw_labelled,
@@ -44,7 +45,6 @@ from train.errors import DataError
 
 DOCUMENTS = (*MASKS, "json", "jsons", "labelme")
 LABELS = "labels.txt"
-IGNORED = "__ignore__"
 FIX = "Save it again with LabelMe, or take it away."
 KINDS: dict[str, Kind] = {
     "polygon": "polygon",

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from train.data.dataset import ListName
+from train.data.dataset import SPLIT, ListName
 from train.data.findings import Finding, name_some
 from train.data.formats import (
     IMAGE_SUFFIXES,
@@ -34,7 +34,6 @@ ENDINGS = re.compile(
     r"[_-](masks?|gt|l|labels?|seg|segmentation|ground_?truth|annotation|annot)$", re.I
 )
 IMAGE_ENDINGS = re.compile(r"[_-](sat|input|image|img|rgb)$", re.I)
-LISTS: tuple[ListName, ...] = ("train", "val", "test")
 LIST_FOLDERS = (".", "splits", "lists", "ImageSets", "ImageSets/Segmentation")
 SIGNATURES = (
     b"\x89PNG",
@@ -261,7 +260,7 @@ def _read_lists(
     seen = []
     for place in LIST_FOLDERS:
         names = {name.lower(): folder / place / name for name in list_names(folder / place)}
-        paths = {part: names[f"{part}.txt"] for part in LISTS if f"{part}.txt" in names}
+        paths = {part: names[f"{part}.txt"] for part in SPLIT if f"{part}.txt" in names}
         lists = {
             part: [_find_key(line, images) for line in read_lines(path)]
             for part, path in paths.items()

@@ -17,12 +17,12 @@ from train.data.formats._classes import read_classes
 from train.data.masks import voc_color
 from train.errors import DataError
 
-# CVAT calls the only list of a task `default`.
-PARTS: dict[str, ListName] = {
+# CVAT calls all of a task `default`: that is no split.
+PARTS: dict[str, ListName | None] = {
     "train": "train",
     "val": "val",
     "test": "test",
-    "default": "unlabelled",
+    "default": None,
 }
 CAMVID = (
     *("sky", "building", "pole", "road", "pavement", "tree", "sign", "fence", "car"),
@@ -54,8 +54,8 @@ def read(folder: Path) -> Source:
             prefix = f"{name}_" if is_taken else ""
             images |= {f"{prefix}{key}": image for key, (image, _) in pairs.items()}
             masks |= {f"{prefix}{key}": mask for key, (_, mask) in pairs.items()}
-            lists[part] = [f"{prefix}{key}" for key in pairs]
-    lists.pop("unlabelled", None)
+            if part:
+                lists[part] = [f"{prefix}{key}" for key in pairs]
     found = read_classes(folder)
     is_camvid = not found.path and any(
         path.parent.name.endswith("annot") for path in masks.values()

@@ -9,7 +9,7 @@ labelme2voc writes. Masks may be pictures of the classes' colours.
 import re
 from pathlib import Path, PurePosixPath
 
-from train.data.dataset import ClassInfo, Color, ListName
+from train.data.dataset import SPLIT, ClassInfo, Color, ListName
 from train.data.findings import Finding
 from train.data.formats import (
     IMAGE_SUFFIXES,
@@ -19,7 +19,7 @@ from train.data.formats import (
     read_class_names,
     read_lines,
 )
-from train.data.formats._classes import name_all
+from train.data.formats._classes import IGNORED, name_all
 from train.data.masks import VOID
 from train.errors import DataError
 
@@ -48,8 +48,6 @@ CLASSES = [
 ]
 # labelme2voc writes its names there.
 NAMES = ("class_names.txt", "class_names.list")
-IGNORED = "__ignore__"
-LISTS: tuple[ListName, ...] = ("train", "val", "test")
 MORE_MASKS = "SegmentationClassAug"
 MORE_LISTS = ("trainaug.txt", "train_aug.txt")
 
@@ -88,7 +86,7 @@ def _name_classes(path: Path | None) -> list[ClassInfo]:
 
 
 def _read_lists(folder: Path) -> tuple[dict[ListName, list[str]], list[Finding]]:
-    paths = {name: folder / f"{name}.txt" for name in LISTS}
+    paths = {name: folder / f"{name}.txt" for name in SPLIT}
     lists = {name: _read_ids(path) for name, path in paths.items() if path.exists()}
     for path in (folder / name for name in MORE_LISTS):
         if path.exists() and lists.get("val"):

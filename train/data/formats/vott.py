@@ -7,7 +7,6 @@ Source: github.com/microsoft/VoTT, "Export" (vott-json-export, vott-csv-export).
 """
 
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -186,14 +185,15 @@ def _read_csv(folder: Path, path: Path) -> Export:
 
 def _read_document(path: Path) -> Export:
     content = read_json(path, "JSON export of VoTT", "Export the project again.")
-    lost: list[int] = []
+    lost = 0
     assets: dict[str, Asset] = {}
     try:
         tags = [(str(tag["name"]), str(tag.get("color", ""))) for tag in content.get("tags", [])]
         for entry in content["assets"].values():
             asset = entry["asset"]
             image = str(asset.get("path") or asset["name"])
-            shapes = list(_list_shapes(entry["regions"], lost))
+            shapes = [shape for region in entry["regions"] for shape in _list_shapes(region)]
+            lost += sum(len(_list_tags(region)) != 1 for region in entry["regions"])
             size = asset.get("size")
             assets[image] = Asset(
                 shapes,
@@ -209,14 +209,15 @@ def _read_document(path: Path) -> Export:
     names = [name for name, _ in tags]
     used = {label for asset in assets.values() for label, _ in asset.shapes}
     colors = {name: color for name, text in tags if (color := parse_color(text))}
-    return Export(assets, [*names, *sorted(used - {*names})], colors, len(lost))
+    return Export(assets, [*names, *sorted(used - {*names})], colors, lost)
 
 
-def _list_shapes(regions: list[dict[str, Any]], lost: list[int]) -> Iterator[Labelled]:
-    for number, region in enumerate(regions):
-        points = tuple((float(p["x"]), float(p["y"])) for p in region["points"])
-        kind: Kind = "rectangle" if region["type"] == "RECTANGLE" else "polygon"
-        tags = [tag for tag in region["tags"] if isinstance(tag, str) and tag]
-        if len(tags) != 1:
-            lost.append(number)
-        yield from [(tag, Shape(kind, points)) for tag in tags[:1]]
+def _list_tags(region: dict[str, Any]) -> list[str]:
+    return [tag for tag in region["tags"] if isinstance(tag, str) and tag]
+
+
+def _list_shapes(region: dict[str, Any]) -> list[Labelled]:
+    """What is drawn of a region: its first tag's shape, if it has a tag."""
+    points = tuple((float(p["x"]), float(p["y"])) for p in region["points"])
+    kind: Kind = "rectangle" if region["type"] == "RECTANGLE" else "polygon"
+    return [(tag, Shape(kind, points)) for tag in _list_tags(region)[:1]]
